@@ -355,9 +355,9 @@ class Code(Enum):
         "The certificate of an address from {resolver} passes verification.",
     )
     address_refused = Text(
-        "{resolver} 给出的 {addresses} 证书未通过验证，且可信的解析器（{trusted}）均未返回该地址。",
-        "{addresses}, from {resolver}, shows a certificate that fails verification, and no trusted "
-        "resolver ({trusted}) returns this address.",
+        "{resolver} 给出的 {addresses} 证书未通过验证；可信的解析器（{trusted}）未返回该地址。",
+        "{addresses}, from {resolver}, shows a certificate that fails verification; trusted "
+        "resolvers ({trusted}) do not return this address.",
     )
     answered_twice = Text(
         "向 {resolver} 的一次 {kind} 查询得到两次应答：{replies}。",

@@ -9,10 +9,10 @@ from monitor.diagnosis.verdict_words import Words
 
 _OPERATOR = "Ask whoever runs the mirror."
 _NAME_BLOCKED = (
-    "First check on the server that it still serves this name (`openssl s_client -connect "
-    "localhost:PORT -servername NAME`), or test from another network (a proxy there, in "
-    "`monitor.vantages`). If either works, add a second hostname that the server serves and its "
-    "certificate covers (`hostnames`)."
+    "Run `openssl s_client -connect localhost:PORT -servername NAME </dev/null` on the server. If "
+    "that prints a certificate, or the mirror answers from another network (a proxy there, in "
+    "`monitor.vantages`), add a second hostname that the server serves and its certificate covers "
+    "(`hostnames`); if neither, mend the server."
 )
 _NAME_PROOF = "a success with this name from another network"
 _OR_SIGN = f"{_NAME_PROOF}, or a sign that cannot come from the server, such as "
@@ -114,8 +114,9 @@ ENGLISH: Mapping[str, Words] = {
         "nothing listens on the port, or a firewall (the server's, or one on the path) rejects "
         "connections",
         "Check on the server that the service runs and listens on the port in `url`, then the "
-        "firewall. If all is well there, test from another network or a vantage "
-        "(`monitor.vantages`).",
+        "firewall. If all is well there, test from another network (a proxy there, in "
+        "`monitor.vantages`): if it works from there, something on the path rejects, and another "
+        "port or address may help.",
     ),
     "connection_reset": Words(
         "connections are reset while they are opened",
@@ -219,8 +220,8 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "cert_expired": Words(
         "the certificate has expired",
-        todo="Check this machine's clock (`date -u`), then renew the certificate on the mirror's "
-        "server and reload its web server.",
+        todo="Check this machine's clock (`date -u`); if it is right, renew the certificate on the "
+        "mirror's server and reload its web server.",
         now="Nothing is sent over a connection with this certificate. {now}",
         given="if this machine's clock is right{clock}",
     ),
@@ -265,8 +266,8 @@ ENGLISH: Mapping[str, Words] = {
     "byte_cap_freeze": Words(
         "transfers are {likely}frozen on the path after some kilobytes",
         "long responses stop at about the same size, again and again",
-        "Download a larger file from this server over another network. If it arrives whole, put "
-        "the mirror behind another address or network.",
+        "Put a file of 10 MB on this server and download it over another network. If it arrives "
+        "whole, put the mirror behind another address or network.",
         "Requests take another address or network, and streamed ones other mirrors first.",
         "a whole transfer from the same server over another network",
     ),
@@ -274,8 +275,9 @@ ENGLISH: Mapping[str, Words] = {
         "{likely}throttled on the path or at the server",
         "transfers run at a tenth of their usual speed or less, while other mirrors are as fast "
         "as usual",
-        "Download a larger file from this server over another network. If it is fast there, put "
-        "the mirror behind another address or network.",
+        "Put a file of 10 MB on this server, and download it over this network and another one. "
+        "If it is fast only there, put the mirror behind another address or network; if it is slow "
+        "on both, look at the server's load and its limit of bandwidth.",
         "It gets a fifth of its usual share of the requests.",
         "a fast transfer from the same server over another network",
     ),
@@ -322,9 +324,9 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "upstream_region_ban": Words(
         "the API refuses the region of the mirror's server",
-        "it does not serve the country where that server stands",
-        "Move the mirror's server to a country that the API serves; no setting of mirrorgate can "
-        "change this.",
+        "it does not serve the country where it takes the address of that server to be",
+        "Move the mirror's server, or the address that it goes out by, to a country that the API "
+        "serves; no setting of mirrorgate can change this.",
     ),
     "upstream_key_invalid": Words(
         "the mirror's own key is not accepted",
@@ -372,7 +374,8 @@ OFFLINE: Mapping[str, Words] = {
     "link_is_down": Words(
         "this machine is offline",
         "no network interface is connected",
-        "Check this machine: `ip link` first, and once a link is up, `ip route`.",
+        "Check the cable or the Wi-Fi, then bring an interface up (`ip link set NAME up`); once "
+        "one is up, `ip route` should show a default route.",
         _OFFLINE,
     ),
     "no_route_anywhere": Words(

@@ -8,9 +8,9 @@ from monitor.diagnosis.verdict_words import Words
 
 _OPERATOR = "请联系该镜像的运营者。"
 _NAME_BLOCKED = (
-    "先在服务器上确认它仍在为该域名服务（`openssl s_client -connect localhost:PORT -servername "
-    "NAME`），或换一个网络测试（在 `monitor.vantages` 中配置别处的代理）。若其中之一正常，"
-    "请为该镜像再添一个域名（`hostnames`）：服务器须为它提供服务，证书也须涵盖它。"
+    "在服务器上运行 `openssl s_client -connect localhost:PORT -servername NAME </dev/null`。"
+    "若输出证书，或从其他网络访问（在 `monitor.vantages` 中配置别处的代理）有应答，请为该镜像再添"
+    "一个域名（`hostnames`）：服务器须为它提供服务，证书也须涵盖它；若都不行，请修复服务器。"
 )
 _NAME_PROOF = "从其他网络用该域名访问成功"
 _OR_SIGN = f"{_NAME_PROOF}，或不可能来自服务器的迹象，例如"
@@ -100,7 +100,8 @@ CHINESE: Mapping[str, Words] = {
         "连接被拒绝",
         "该端口上没有服务在监听，或防火墙（服务器的，或途中的）拒绝了连接",
         "先在服务器上确认服务正在运行并监听 `url` 中的端口，再检查防火墙。若都正常，"
-        "请换一个网络测试，或增加一个观测点（`monitor.vantages`）。",
+        "请换一个网络测试（在 `monitor.vantages` 中配置别处的代理）：若那里正常，"
+        "则是途中有设备拒绝连接，可换端口或 IP。",
     ),
     "connection_reset": Words(
         "建立连接时被重置",
@@ -190,7 +191,8 @@ CHINESE: Mapping[str, Words] = {
     "ssl_invalid_certificate": Words("证书无效", "尚未生效、已被吊销或格式错误", _OPENSSL),
     "cert_expired": Words(
         "证书已过期",
-        todo="先核对本机时钟（`date -u`），再在镜像的服务器上续期证书，并重新加载 Web 服务器。",
+        todo="先核对本机时钟（`date -u`）；若准确，请在镜像的服务器上续期证书，"
+        "并重新加载 Web 服务器。",
         now="不会通过使用该证书的连接发送任何内容。{now}",
         given="前提是本机时钟准确{clock}",
     ),
@@ -234,14 +236,15 @@ CHINESE: Mapping[str, Words] = {
     "byte_cap_freeze": Words(
         "传输若干 KB 后{likely}在途中被冻结",
         "较长的应答一再在差不多的长度处停止",
-        "先换一个网络，从该服务器下载一个较大的文件；若能下完，请为镜像换一个 IP 或网络。",
+        "在该服务器上放一个 10 MB 的文件，换一个网络下载；若能下完，请为镜像换一个 IP 或网络。",
         "改用其他地址或网络；流式应答优先走其他镜像。",
         "换其他网络从同一服务器下载时能够下完",
     ),
     "throttled": Words(
         "{likely}在途中或服务器处被限速",
         "速度只有平时的十分之一或更低，而其他镜像速度正常",
-        "先换一个网络，从该服务器下载一个较大的文件；若那里速度正常，请为镜像换一个 IP 或网络。",
+        "在该服务器上放一个 10 MB 的文件，分别从本网络和另一个网络下载：若仅另一个网络快，"
+        "请为镜像换一个 IP 或网络；若两处都慢，请检查服务器的负载与带宽限制。",
         "将其分流份额降至平时的五分之一。",
         "换其他网络从同一服务器下载时速度正常",
     ),
@@ -285,8 +288,8 @@ CHINESE: Mapping[str, Words] = {
     ),
     "upstream_region_ban": Words(
         "上游 API 不向该镜像服务器所在的国家或地区提供服务",
-        "是否提供服务，由 API 按服务器的位置决定",
-        "把镜像的服务器迁到 API 支持的国家或地区；在 mirrorgate 这一侧无法解决。",
+        "是否提供服务，由 API 按服务器的出口 IP 判断",
+        "把镜像的服务器或其出口 IP 换到 API 支持的国家或地区；在 mirrorgate 这一侧无法解决。",
     ),
     "upstream_key_invalid": Words(
         "镜像自己的密钥无效",
@@ -330,7 +333,8 @@ OFFLINE: Mapping[str, Words] = {
     "link_is_down": Words(
         "本机已断网",
         "所有网络接口均未连接",
-        "检查本机：先用 `ip link` 查看接口，接口连通后再用 `ip route` 查看路由。",
+        "先检查网线或 Wi-Fi，再启用接口（`ip link set NAME up`）；接口连通后，`ip route` "
+        "应显示默认路由。",
         _OFFLINE,
     ),
     "no_route_anywhere": Words(

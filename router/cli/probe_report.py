@@ -33,6 +33,8 @@ _VERDICT = Text("结论", "verdict")
 _BECAUSE = Text("依据", "because")
 _NETWORK = Text("CDN", "CDN")
 _YET = Text("可用，但{what}", "works, but {what}")
+_OF_SEVERAL_CAUSES = frozenset({"connection_refused"})
+"""Verdicts that are seen as they are, with more than one cause."""
 _UNTIL = Text("截至 {time}，{cause}", "up to {time}, {cause}")
 _INSTANCE = Text(
     "本次探测正常；其余均由运行中的 mirrorgate 观测到（截至 {time}）。",
@@ -244,7 +246,8 @@ def _told(
     if concern.verdict == "ok":
         cause = _UNTESTED.said(language).format(cause=cause)
     if not sure and concern.verdict not in NO_FAULT - {"ok"}:
-        sure = observed(language, open_=bool(concern.blocked and concern.down))
+        either = bool(concern.blocked and concern.down) or concern.verdict in _OF_SEVERAL_CAUSES
+        sure = observed(language, open_=either)
     if better := _trusted_later(seen, concern):
         todo = _MOVE.said(language).format(resolver=better)
     return replace(told, cause=cause, sure=sure, todo=todo)
