@@ -48,8 +48,8 @@ class Case:
     before: tuple[Trial, ...] = ()
     """Routine trials that go into the finding, the cut that raised the suspicion last."""
     spared: bool = False
-    """True if the name must not be shown again where it shuts the endpoint: other names of the
-    mirror are served there, and nothing else leads round it."""
+    """True if the name must not be shown again where it shuts the endpoint: other names, of this
+    mirror or another one, are served there, and nothing leads round it for them."""
     erratic: bool = False
     """True if the name was answered of late soon after it had been cut off: no experiment tells
     more, and chance cuts off controls as well."""
@@ -187,10 +187,10 @@ class BlockTests:
         elif not answered:
             triggered = case.before[-1].sent_at if case.before else self._monotonic()
             names = self._listener.answered_since(case.endpoint, triggered)
-            if case.spared and names and subject.hostname not in names:
-                return self._runner.not_shown_again(case.before, case.memory)
             if names:
-                return None
+                open_beside = case.spared and subject.hostname not in names
+                trials = case.before
+                return self._runner.not_shown_again(trials, case.memory) if open_beside else None
             if case.spared:  # requests had no way without the name while the controls were waiting
                 triggered = self._monotonic()
             self._quarantine.trigger(case.endpoint, triggered)

@@ -84,7 +84,7 @@ class Opener:
             raise
         upstream.trials.succeeded()
         ready.connection.authority = ready.route.authority
-        ready.connection.endpoint = (ready.route.address, ready.route.port)
+        ready.connection.endpoint = ready.route.endpoint
         opened = partial(self._traffic.opened, upstream.id, ready.route, ready.seconds)
         contained("a report", opened)
         return ready

@@ -94,9 +94,8 @@ class PathStats:
 
     def _endpoint(self, route: Route) -> EndpointStats:
         """The address and port that a route leads to."""
-        key = (route.address, route.port)
-        if (known := self._endpoints.get(key)) is None:
-            known = self._endpoints[key] = EndpointStats()
+        if (known := self._endpoints.get(route.endpoint)) is None:
+            known = self._endpoints[route.endpoint] = EndpointStats()
             _bound(self._endpoints)
         return known
 
@@ -178,7 +177,7 @@ class PathStats:
 
     def worked_lately(self, route: Route) -> bool:
         """True if a connection came about over it a moment ago."""
-        known = self._endpoints.get((route.address, route.port))
+        known = self._endpoints.get(route.endpoint)
         return known is not None and known.worked_lately(route.host, self._clock())
 
     def _place(self, route: Route) -> tuple[int, int]:

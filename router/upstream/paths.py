@@ -45,6 +45,11 @@ class Route:
     """Connections that came about over it, as control knows; 0 while it doubts the path."""
 
     @property
+    def endpoint(self) -> tuple[str, int]:
+        """Its address and port, which other names may share."""
+        return (self.address, self.port)
+
+    @property
     def rank_after_a_cut(self) -> int:
         """Its rank once a name of the mirror has been cut off."""
         return USABLE if self.rank == UNTESTED else self.rank
@@ -150,7 +155,7 @@ def _rank(path: PathHealth) -> int:
 def share_one_address(routes: Sequence[Route]) -> bool:
     """True if several names lead to one address and nothing leads round it: then a name that is cut
     off may take all others with it."""
-    return len(routes) > 1 and len({(route.address, route.port) for route in routes}) == 1
+    return len(routes) > 1 and len({route.endpoint for route in routes}) == 1
 
 
 def route_to(

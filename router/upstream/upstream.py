@@ -373,9 +373,9 @@ class Upstreams:
         for upstream in self:
             if upstream.mirror.enabled and upstream.health.wish is Override.use:
                 for route in upstream.routes:
-                    leading.setdefault((route.address, route.port), []).append(route)
+                    leading.setdefault(route.endpoint, []).append(route)
         for upstream in self:
-            over = [leading.get((route.address, route.port), []) for route in upstream.routes]
+            over = [leading.get(route.endpoint, []) for route in upstream.routes]
             alone = bool(over) and all(each is over[0] for each in over)
             upstream.share_address_with(over[0] if alone else ())
 
