@@ -18,7 +18,7 @@ from tests.testkit.instance import Instance
 from tests.testkit.instance_processes import control_pid
 from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.mirror.server import TEST_KEY
-from tests.testkit.processes import REPOSITORY
+from tests.testkit.processes import REPOSITORY, descriptors_of
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -123,8 +123,8 @@ def test_a_worker_that_starts_while_control_is_silent_has_the_bans_and_keys_of_t
 
 def _kept(instance: Instance) -> str:
     """The lists that workers start from."""
-    for fd in Path(f"/proc/{instance.pid}/fd").iterdir():
-        if "mirrorgate-lists" in os.readlink(fd):
+    for fd, link in descriptors_of(instance.pid).items():
+        if "mirrorgate-lists" in link:
             with fd.open("rb") as file:
                 return str(LastLists(file.fileno()).read())
     return ""

@@ -19,7 +19,7 @@ from tests.testkit.instance_output import all_up
 from tests.testkit.instance_processes import connections_to_all_workers, status_on, worker_of
 from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.mirror.server import TEST_KEY
-from tests.testkit.processes import python_environment, status_of
+from tests.testkit.processes import descriptors_of, python_environment, status_of
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -64,8 +64,7 @@ def _flood(instance: Instance) -> Iterator[None]:
 
 def _table_of(pid: int) -> int:
     """A descriptor of the table that this process maps."""
-    folder = Path(f"/proc/{pid}/fd")
-    name = next(each for each in folder.iterdir() if "mirrorgate-table" in os.readlink(each))
+    name = next(fd for fd, link in descriptors_of(pid).items() if "mirrorgate-table" in link)
     return os.open(name, os.O_RDONLY)
 
 

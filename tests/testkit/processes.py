@@ -1,5 +1,6 @@
 """Child processes that end with the tests, and what /proc says of any process (proc(5))."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -197,7 +198,7 @@ def _command_line(pid: int) -> str:
 def owner_of(server_port: int, client_port: int, pids: Iterable[int]) -> int | None:
     """Return which of these processes holds the server's end of an IPv4 connection."""
     wanted = {f"socket:[{inode}]" for inode in _inodes(server_port, client_port)}
-    return next((pid for pid in pids if wanted & _links(pid)), None)
+    return next((pid for pid in pids if wanted & set(descriptors_of(pid).values())), None)
 
 
 def _inodes(server_port: int, client_port: int) -> Iterator[str]:
@@ -209,13 +210,17 @@ def _inodes(server_port: int, client_port: int) -> Iterator[str]:
             yield fields[9]
 
 
-def _links(pid: int) -> set[str]:
-    found = set()
-    try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            found.add(os.readlink(entry.path))
-    except OSError:
-        pass  # the process or the descriptor is gone
+def descriptors_of(pid: int) -> dict[Path, str]:
+    """Return what each descriptor of a process leads to, by its place in /proc.
+
+    What is closed while they are read is left out; a process that is gone has none.
+    """
+    found: dict[Path, str] = {}
+    folder = Path(f"/proc/{pid}/fd")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                found[folder / name] = os.readlink(folder / name)
     return found
 
 
