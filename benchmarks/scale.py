@@ -45,7 +45,7 @@ def ratios(counts: Counts, small: Counts) -> dict[str, float]:
 
 def table(counted: Mapping[str, Mapping[str, Counts]]) -> str:
     """The figures in Markdown, by form and size; "" is the small instance."""
-    kinds = ("chat", "metered", "event")
+    kinds = ("chat", "metered", "event", "metered event")
     lines = [
         "| form | instance | " + " | ".join(kinds) + " | bound |",
         "|---|---|" + "---:|" * (len(kinds) + 1),

@@ -23,6 +23,7 @@ MOST_POLICIES = 512
 """Models are clients' own words: beyond this many policies all are forgotten."""
 
 _OTHER: Final = Dialect.other
+_BACKSLASH: Final = ord("\\")
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 MOST_MODEL: Final = 128
@@ -111,6 +112,6 @@ def _text(raw: msgspec.Raw) -> str:
     if not data.startswith(b'"'):
         return ""
     try:
-        return storable(json.loads(data)) if b"\\" in data else data[1:-1].decode()
+        return storable(json.loads(data)) if _BACKSLASH in data else data[1:-1].decode()
     except ValueError:
         return ""

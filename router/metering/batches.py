@@ -56,9 +56,14 @@ class UsageBatches:
             if len(self._waiting) >= MOST_WAITING:
                 named = (key, day, OTHER, basis.value)
             sums = self._waiting.setdefault(named, [0] * 8)
-        for at, amount in enumerate((1, *usage, cost)):
+        sums[0] += 1
+        at = 1
+        for amount in usage:
             sums[at] += amount
-        self._spent[key] = self.spent(key).and_also(Spent(cost, usage.tokens))
+            at += 1
+        sums[at] += cost
+        before = self.spent(key)
+        self._spent[key] = Spent(before.cost + cost, before.tokens + usage.tokens)
 
     def spent(self, key: str) -> Spent:
         """Return a key's use here that control has not counted yet."""

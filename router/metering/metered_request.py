@@ -64,6 +64,8 @@ _MOST_IMAGES = 10
 OpenAI makes."""
 _MOST_UPLOAD = 25 << 20
 """Bytes that are reserved for an upload of unknown length: OpenAI takes no more."""
+_TOKENS: Final = metrics.TOKENS.name
+_CHARGES: Final = metrics.CHARGES.name
 _CHUNKS: Final = (Dialect.chat, Dialect.completions)
 _LIMITS: Final = {
     Dialect.chat: LIMITS[:2],
@@ -190,7 +192,7 @@ class Metering:
         free = kind is Kind.free or bool(upload)
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)
-        metered = MeteredRequest(self, key, kind, request._replace(multipart=upload), asked)
+        metered = MeteredRequest(self, key, kind, request, asked, upload)
         if limited and kind is not Kind.free:
             found = self.reservations.enter(key, self._amounts(key, metered, wall))
             if isinstance(found, Problem):
@@ -236,12 +238,16 @@ class Metering:
 
         Who has a quota of money pays for a model that is not known as for the dearest of all.
         """
-        prices = {model: self.prices.of(model, day) for model in models}
-        costs = [(price.cost(usage), model) for model, price in prices.items() if price]
-        cost, model = max(costs, default=(0, models[0] if models else ""))
-        if key.left is not None and len(costs) < max(1, len(prices)):
-            cost = self.prices.highest(usage, day)
-        return model, cost
+        charged, highest, all_known = models[0] if models else "", 0, bool(models)
+        for model in models:
+            price = self.prices.of(model, day)
+            if price is None:
+                all_known = False
+            elif (cost := price.cost(usage)) >= highest:
+                charged, highest = model, cost
+        if key.left is not None and not all_known:
+            highest = self.prices.highest(usage, day)
+        return charged, highest
 
     def recorded(self, key: str, model: str, day: str) -> str:
         """The name that a use is recorded by: models are callers' own words, and each makes a row.
@@ -261,15 +267,14 @@ class Metering:
         return model if model in named else OTHER
 
     def charge(
-        self, key: IssuedKey, models: Sequence[str], usage: Usage, basis: Basis, wall: float
+        self, key: IssuedKey, models: Sequence[str], usage: Usage, basis: Basis, day: str
     ) -> None:
-        """Account for what a key has used."""
-        day = day_of(wall)
+        """Account for what a key has used on a day."""
         model, cost = self.cost(key, models, usage, day)
         self.count(model, usage)
         if key is not ANONYMOUS:
             self.uses.add(key.id, day, self.recorded(key.id, model, day), basis, usage, cost)
-            self._totals.add(metrics.CHARGES.name, (self._named_in_metrics(model),), cost / NANO)
+            self._totals.add(_CHARGES, (self._named_in_metrics(model),), cost / NANO)
 
     def _named_in_metrics(self, model: str) -> str:
         return model if model in self._models else OTHER
@@ -277,9 +282,10 @@ class Metering:
     def count(self, model: str, usage: Usage) -> None:
         """Tokens, for the metrics."""
         named = self._named_in_metrics(model)
-        for kind, amount in zip(("input", "cached", "output"), usage, strict=False):
+        told = (("input", usage.input), ("cached", usage.cached), ("output", usage.output))
+        for kind, amount in told:
             if amount:
-                self._totals.add(metrics.TOKENS.name, (named, kind), amount)
+                self._totals.add(_TOKENS, (named, kind), amount)
 
 
 class MeteredRequest:
@@ -308,7 +314,9 @@ class MeteredRequest:
         kind: Kind,
         request: Request,
         asked: RequestScan | None,
+        upload: bytes,
     ) -> None:
+        """`upload`: the content type of a body whose parts name what is charged; else empty."""
         self._metering = metering
         self._key = key
         self._kind = kind
@@ -319,7 +327,7 @@ class MeteredRequest:
         self.body = asked.body if asked is not None else None
         """The body to send in place of the client's; None: send the client's."""
         self._hide = self.body is not None
-        self._upload = UploadTap(request.multipart) if request.multipart else None
+        self._upload = UploadTap(upload) if upload else None
         self._length = request.length
         self._meter: Meter | None = None
         self._reservation: Reservation | None = None
@@ -371,11 +379,12 @@ class MeteredRequest:
         if self._settled:
             return
         self._settled = True
-        found = self._account(
-            outcome, sent, received if self._size is None else self._size, day_of(wall)
-        )
+        day = day_of(wall)
+        size = received if self._size is None else self._size
+        found = self._account(outcome, sent, size, day)
         if found is not None:
-            self._metering.charge(self._key, self.models(), *found, wall)
+            usage, basis = found
+            self._metering.charge(self._key, self.models(), usage, basis, day)
         if self._reservation is not None:
             self._metering.reservations.leave(self._reservation)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
-from router.metering.usage import sane
+from router.metering.usage import is_number, sane
 from router.wire.json_scan import JsonObject, Member, fold, members, members_of_text, storable
 
 _OPTIONS: Final = "stream_options"
@@ -45,7 +45,6 @@ _MOST_NAMED = 64
 MOST_COUNT: Final = 1000
 """Answers that a request may ask for: OpenAI makes 128 of a dialogue and 10 images at most. Up to
 here a mirror may judge for itself, and what it makes is reserved."""
-_COUNTS: Final = ("n", "best_of")
 _READ_OF_TOOLS = frozenset(("model",))
 KEPT: Final = ("previous_response_id", "conversation")
 
@@ -99,9 +98,12 @@ def scan_request(
     read = members(body)
     if read is None:
         return None
-    last = {member.key: member for member in read.members}
-    data = {key: member.value for key, member in last.items()}
+    last: dict[str, Member] = {}
+    data: dict[str, Any] = {}
+    for member in read.members:
+        last[member.key], data[member.key] = member, member.value
     model, spoken, stream = data.get("model"), data.get("input"), bool(data.get("stream"))
+    count, best_of = _count(data.get("n")), _count(data.get("best_of"))
     options = last.get(_OPTIONS)
     inner, tools = None, last.get("tools")
     if options is not None and isinstance(options.value, dict):
@@ -117,26 +119,25 @@ def scan_request(
         stream=stream,
         background=data.get("background") not in (None, False),
         twice=_twice(read, DECIDING) or _twice(inner, _READ_OPTIONS) or _twice_in_tools(used),
-        no_number=next((key for key in _NUMBERS if not _is_whole(data.get(key))), ""),
-        too_many=next((key for key in _COUNTS if _count(data.get(key)) > MOST_COUNT), ""),
+        no_number=_no_number(data),
+        too_many="n" if count > MOST_COUNT else "best_of" if best_of > MOST_COUNT else "",
         others=[*_fallbacks(data.get("models")), *_models_of_tools(used), *deep],
         characters=len(spoken) if isinstance(spoken, str) else 0,
-        images=_count(data.get("n")),
+        images=count,
         size=counted_size(len(body), data),
         body=_asking(read, options, inner) if ask and stream else None,
-        choices=_prompts(data.get("prompt"))
-        * max(_count(data.get("n")), _count(data.get("best_of"))),
-        most_output=max((sane(data.get(limit)) for limit in limits), default=0),
+        choices=_prompts(data.get("prompt")) * max(count, best_of),
+        most_output=_highest(data, limits),
         store=data["store"] if isinstance(data.get("store"), bool) else None,
-        continues=any(data.get(key) for key in KEPT) or isinstance(data.get("prompt"), dict),
+        continues=_continues(data),
     )
 
 
 def _twice(found: JsonObject | None, read: frozenset[str]) -> str:
-    return ambiguous((key for key, *_ in found.members), read) if found is not None else ""
+    return ambiguous([each.key for each in found.members], read) if found is not None else ""
 
 
-def ambiguous(keys: Iterable[str], read: frozenset[str]) -> str:
+def ambiguous(keys: Sequence[str], read: frozenset[str]) -> str:
     """A key that could be taken in two ways, as `Wanted.twice`; `read`: those that are read."""
     seen: set[str] = set()
     for key in keys:
@@ -147,11 +148,28 @@ def ambiguous(keys: Iterable[str], read: frozenset[str]) -> str:
     return ""
 
 
-def _is_whole(number: object) -> bool:
-    """True if all servers see the same number, if there is any."""
-    if number is None:
-        return True
-    return isinstance(number, int | float) and not isinstance(number, bool) and number % 1 == 0
+def _no_number(data: Mapping[str, Any]) -> str:
+    """The first key of a number that some servers see otherwise; "" if there is none."""
+    for key in _NUMBERS:
+        number = data.get(key)
+        if number is not None and not (is_number(number) and number % 1 == 0):
+            return key
+    return ""
+
+
+def _highest(data: Mapping[str, Any], limits: Sequence[str]) -> int:
+    highest = 0
+    for limit in limits:
+        if limit in data:
+            highest = max(highest, sane(data[limit]))
+    return highest
+
+
+def _continues(data: Mapping[str, Any]) -> bool:
+    for key in KEPT:
+        if data.get(key):
+            return True
+    return isinstance(data.get("prompt"), dict)
 
 
 def _fallbacks(models: object) -> list[str]:
@@ -182,8 +200,10 @@ def _tools(text: str) -> list[_Pairs] | None:
 
 
 def _twice_in_tools(tools: list[_Pairs]) -> str:
-    found = (ambiguous((key for key, _ in tool.pairs), _READ_OF_TOOLS) for tool in tools)
-    return next(filter(None, found), "")
+    for tool in tools:
+        if twice := ambiguous([key for key, _ in tool.pairs], _READ_OF_TOOLS):
+            return twice
+    return ""
 
 
 def _models_of_tools(tools: list[_Pairs]) -> list[str]:
@@ -251,7 +271,7 @@ def _prompts(prompt: object) -> int:
 
 def _count(number: object) -> int:
     """The number of answers or images that `n` asks for; Python's servers take 2.0 for 2."""
-    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
+    if number is None or not is_number(number) or number % 1:
         return 1
     return int(max(number, 1))
 
@@ -262,8 +282,7 @@ def _asking(read: JsonObject, options: Member | None, inner: JsonObject | None) 
         begin = end = read.text.index("{") + 1
         new = f'"{_OPTIONS}":{_ASKS},'
     elif options.value is None:
-        _, _, begin, end = options
-        new = _ASKS
+        begin, end, new = options.begin, options.end, _ASKS
     elif inner is None:
         return None
     else:
@@ -274,9 +293,9 @@ def _asking(read: JsonObject, options: Member | None, inner: JsonObject | None) 
 
 def _in_options(inner: JsonObject) -> tuple[int, int, str]:
     """Where to put what; nothing if the usage is asked for."""
-    for key, value, begin, end in inner.members:
-        if key == _USAGE:
-            return begin, end, "" if value is True else "true"
+    for each in inner.members:
+        if each.key == _USAGE:
+            return each.begin, each.end, "" if each.value is True else "true"
     return 1, 1, f'"{_USAGE}":true' + ("," if inner.members else "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 MOST: Final = 100_000_000
 """Of anything in one answer: a mirror that says more says nonsense."""
@@ -42,8 +42,11 @@ class Usage(NamedTuple):
 NOTHING: Final = Usage()
 
 
+def is_number(value: object) -> TypeGuard[int | float]:
+    """True for a number as JSON has it, which `true` is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def sane(value: object) -> int:
     """A count that a mirror tells, or 0 where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 0 <= value <= MOST else 0
+    return int(value) if is_number(value) and 0 <= value <= MOST else 0

@@ -12,7 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from router.metering.usage import Usage, sane
+import msgspec
+
+from router.metering.shapes import Answer
+from router.metering.usage import Usage, is_number, sane
 from router.upstream.dialect import Dialect
 
 _OBJECT = re.compile(rb'"usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(?=\{)')
@@ -24,18 +27,41 @@ _MOST_USAGE = 8 << 10
 """Bytes of a `usage` object."""
 
 
-def parsed(text: bytes) -> Mapping[str, Any] | None:
-    """A JSON object; None for anything else."""
+_decode: Final = msgspec.json.Decoder().decode
+_decode_answer: Final = msgspec.json.Decoder(Answer).decode
+
+
+def parsed(text: bytes) -> dict[str, Any] | None:
+    """A JSON object as `json.loads` reads it; None for anything else."""
     try:
-        data = json.loads(text)
+        data = _decode(text)
+    except (msgspec.DecodeError, RecursionError):  # also for NaN, 1e999 and halves of surrogates
+        data = _loaded(text)
+    return data if isinstance(data, dict) else None
+
+
+def answer_of(text: bytes) -> Answer | None:
+    """The answer in this JSON; None if it is no object. What is passed over may be anything."""
+    try:
+        return _decode_answer(text)
+    except (msgspec.DecodeError, RecursionError):
+        data = _loaded(text)
+    if not isinstance(data, dict):
+        return None
+    words = msgspec.Raw(b'""') if "text" in data else msgspec.Raw()
+    return Answer(data.get("usage"), data.get("duration"), words, data.get("error"))
+
+
+def _loaded(text: bytes) -> object:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) else None
 
 
 def usage_of(told: object) -> Usage | None:
     """Read a `usage` object; None when it has nothing that is known."""
-    if not isinstance(told, Mapping):
+    if not isinstance(told, dict):
         return None
     if "prompt_tokens" in told or "completion_tokens" in told:
         output = sane(told.get("completion_tokens"))
@@ -60,7 +86,7 @@ def _tokens(asked: int, cached: int, output: int) -> Usage:
 
 def _cached(told: Mapping[str, Any], name: str) -> int:
     details = told.get(name)
-    return sane(details.get("cached_tokens")) if isinstance(details, Mapping) else 0
+    return sane(details.get("cached_tokens")) if isinstance(details, dict) else 0
 
 
 def _milliseconds(seconds: object) -> int:
@@ -69,16 +95,14 @@ def _milliseconds(seconds: object) -> int:
             seconds = float(seconds)
         except ValueError:
             return 0
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return 0
-    return round(seconds * 1000) if 0 <= seconds <= 1e6 else 0
+    return round(seconds * 1000) if is_number(seconds) and 0 <= seconds <= 1e6 else 0
 
 
-def usage_of_answer(data: Mapping[str, Any]) -> Usage | None:
+def usage_of_answer(answer: Answer) -> Usage | None:
     """Read the usage in the JSON of a whole response."""
-    told = usage_of(data.get("usage"))
-    if told is None and "duration" in data and "text" in data:
-        return Usage(audio_ms=_milliseconds(data["duration"]))
+    told = usage_of(answer.usage)
+    if told is None and answer.duration is not None and bytes(answer.text):
+        return Usage(audio_ms=_milliseconds(answer.duration))
     return told
 
 
@@ -89,14 +113,14 @@ def usage_of_event(dialect: Dialect, data: Mapping[str, Any], before: Usage | No
         return _of_messages(data, before)
     if dialect is Dialect.responses:
         response = data.get("response")
-        data = response if isinstance(response, Mapping) else {}
+        data = response if isinstance(response, dict) else {}
     told = usage_of(data.get("usage"))
     return before if told is None else told
 
 
 def _of_messages(data: Mapping[str, Any], before: Usage | None) -> Usage | None:
     message = data.get("message")
-    begins = data.get("type") == "message_start" and isinstance(message, Mapping)
+    begins = data.get("type") == "message_start" and isinstance(message, dict)
     told = usage_of(message.get("usage") if begins and message else data.get("usage"))
     if told is None or before is None:
         return before if told is None else told
@@ -110,7 +134,7 @@ def _of_messages(data: Mapping[str, Any], before: Usage | None) -> Usage | None:
 
 def says_only_usage(data: Mapping[str, Any]) -> bool:
     """True if a chunk of chat or completions is the one that `include_usage` adds."""
-    return data.get("choices") == [] and isinstance(data.get("usage"), Mapping)
+    return data.get("choices") == [] and isinstance(data.get("usage"), dict)
 
 
 def is_last(data: Mapping[str, Any]) -> bool:

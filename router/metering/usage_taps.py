@@ -6,8 +6,12 @@ import re
 from collections import deque
 from typing import Final
 
+import msgspec
+
+from router.metering.shapes import Choice, Chunk
 from router.metering.usage import Usage
 from router.metering.usage_reader import (
+    answer_of,
     duration_near_begin,
     inner_usage_near_end,
     is_last,
@@ -84,12 +88,12 @@ class JsonTap:
         end = b"".join(self._end)
         if len(self._head) + len(end) < self.size:
             return usage_near_end(self._head, end) or duration_near_begin(self._head)
-        data = parsed(self._head + end)
-        if data is None:
+        answer = answer_of(self._head + end if end else self._head)
+        if answer is None:
             self.error = _SAYS_ERROR.match(self._head) is not None
             return None
-        self.error = bool(data.get("error"))
-        return usage_of_answer(data)
+        self.error = bool(answer.error)
+        return usage_of_answer(answer)
 
 
 MOST_EVENT: Final = 256 << 10
@@ -97,6 +101,8 @@ MOST_EVENT: Final = 256 << 10
 MOST_TAIL = 64 << 10
 """Bytes of the end of a longer one."""
 _EOL = rb"(?>\r\n|\n|\r)"
+_CR: Final = ord("\r")
+_BLANK: Final = b"\n\n"
 _END = re.compile(_EOL + _EOL)
 _ALONE = re.compile(rb"(?>:[^\r\n]*+)?" + _EOL)
 """A line that waits for nothing: a blank one, or a comment, before an event."""
@@ -121,6 +127,12 @@ _REASONS = re.compile(
 _LONGEST_TOKEN: Final = 16
 """Bytes of an event's text up to which it is taken for one token, as nearly all are."""
 _IMAGE = re.compile(rb'"type"[ \t]*+:[ \t]*+"image_(?:generation|edit)\.completed"')
+_chunk: Final = msgspec.json.Decoder(Chunk).decode
+_BEGIN: Final = b"data: {"
+_BEFORE: Final = len("data: ")
+_LF: Final = ord("\n")
+_BACKSLASH: Final = ord("\\")
+_CHAT: Final = Dialect.chat
 _CHUNKS: Final = (Dialect.chat, Dialect.completions)
 
 
@@ -172,6 +184,8 @@ class EventTap:
 
     def feed(self, piece: bytes) -> bytes:
         """Read a piece; what may go on now."""
+        if not (self._rest or self._tail or self._after_cr) and _is_one_event(piece):
+            return b"" if self._read(piece) and self._hide else piece
         out: list[bytes] = []
         text = self._whole_line_end(piece, out)
         if self._tail:
@@ -242,14 +256,28 @@ class EventTap:
         if not self._hid:
             out.append(event)
 
+    def _note(self, choices: list[Choice]) -> None:
+        said = reasoned = 0
+        for choice in choices:
+            delta = choice.delta
+            said += _size(delta.content) + _size(delta.refusal)
+            reasoned += _size(delta.reasoning_content) + _size(delta.reasoning)
+        if said or reasoned:
+            self.content += 1
+            self.tokens += _tokens(said + reasoned)
+        self.reasons = self.reasons or reasoned > 0
+
     def _read(self, event: bytes) -> bool:
         """Note what an event says; whether that is nothing but the use."""
+        if self._dialect is _CHAT and (choices := _usual_choices(event)) is not None:
+            self._note(choices)
+            return False
         if self._says.search(event) is not None:
             self.content += 1
             self.tokens += tokens_in(event)
-        if not self.reasons and (b'"reasoning' in event or b"thinking" in event):
+        if not self.reasons and (event.find(b'"reasoning') >= 0 or event.find(b"thinking") >= 0):
             self.reasons = _REASONS.search(event) is not None
-        has_usage = b'"usage"' in event and _USAGE.search(event) is not None
+        has_usage = event.find(b'"usage"') >= 0 and _USAGE.search(event) is not None
         if not has_usage and not _may_matter(event):
             return False
         only_usage = False
@@ -266,17 +294,53 @@ class EventTap:
         return only_usage
 
 
+def _usual_choices(event: bytes) -> list[Choice] | None:
+    """The choices of an event that is one chunk of the usual shape, as nearly every one is: to read
+    it takes half of looking for words in any JSON. None where it may say anything else: use, an
+    error, tools, or words in another place, or in escapes, which count as they are written."""
+    if not event.startswith(_BEGIN) or not event.endswith(_BLANK):
+        return None
+    data = event[_BEFORE : -len(_BLANK)]
+    if _BACKSLASH in data or _LF in data:  # another line has a field of its own
+        return None
+    try:
+        return _chunk(data).choices
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _size(text: str | None) -> int:
+    """Bytes of a text in UTF-8."""
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def tokens_in(event: bytes) -> int:
-    """Tokens that an event with content may hold, by OpenAI's rule of thumb of four bytes each."""
-    spoken = sum(len(text[1]) for text in _SPOKEN.finditer(event))
-    return spoken // 4 if spoken > _LONGEST_TOKEN else 1
+    """Tokens that an event with content may hold."""
+    return _tokens(sum([len(text[1]) for text in _SPOKEN.finditer(event)]))
+
+
+def _tokens(size: int) -> int:
+    """Tokens in so many bytes, by OpenAI's rule of thumb of four bytes each."""
+    return size // 4 if size > _LONGEST_TOKEN else 1
 
 
 def _may_matter(event: bytes) -> bool:
     """True if to look closer at an event for an error or an image; cheap, as nearly none does."""
-    if b"error" in event or b"response.failed" in event:
+    if event.find(b"error") >= 0 or event.find(b"response.failed") >= 0:
         return _ERROR.search(event) is not None
-    return b"image_" in event and _IMAGE.search(event) is not None
+    return event.find(b"image_") >= 0 and _IMAGE.search(event) is not None
+
+
+def _is_one_event(piece: bytes) -> bool:
+    """True for an event of one line with its blank line, and no comment: as they mostly come."""
+    return (
+        piece.endswith(_BLANK)
+        and piece.find(_LF) == len(piece) - len(_BLANK)
+        and _CR not in piece
+        and piece[0] not in _ALONE_BEGINS
+    )
 
 
 def _end_of_event(text: bytes, begin: int, look: int) -> int:
@@ -286,8 +350,8 @@ def _end_of_event(text: bytes, begin: int, look: int) -> int:
         return 0
     if text[begin] in _ALONE_BEGINS and (alone := _ALONE.match(text, begin)) is not None:
         return alone.end()
-    if b"\r" not in text:  # as nearly always; a regular expression costs ten times as much
-        at = text.find(b"\n\n", max(begin, look))
-        return at + 2 if at >= 0 else 0
+    if _CR not in text:  # as nearly always; a regular expression costs ten times as much
+        at = text.find(_BLANK, max(begin, look))
+        return at + len(_BLANK) if at >= 0 else 0
     found = _END.search(text, max(begin, look))
     return found.end() if found is not None else 0

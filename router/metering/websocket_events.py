@@ -46,7 +46,7 @@ class _Object(dict[str, Any]):
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
     found = _Object(pairs)
-    found.twice = ambiguous((key for key, _ in pairs), _READ)
+    found.twice = ambiguous([key for key, _ in pairs], _READ)
     found.models = [value for key, value in pairs if fold(key) == "model"]
     return found
 

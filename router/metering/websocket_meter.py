@@ -560,13 +560,13 @@ class WebSocketMeter:
         )
         asked = metering.input_of(model, turn.size, continues=turn.continues)
         usage = Usage(input=asked, output=output)
-        metering.charge(self._named, turn.models, usage, Basis.estimate, self._wall())
+        metering.charge(self._named, turn.models, usage, Basis.estimate, day_of(self._wall()))
 
     def _charge(self, models: list[str], usage: Usage | None) -> None:
         if usage is None:
             self._metering.unmetered("no_usage")
         else:
-            self._metering.charge(self._named, models, usage, Basis.usage, self._wall())
+            self._metering.charge(self._named, models, usage, Basis.usage, day_of(self._wall()))
 
     def error(self, problem: Problem) -> bytes:
         """The event that tells a client of an error."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+from json.scanner import make_scanner
 from typing import Any, Final, NamedTuple
 
 import msgspec
+
+from router.wire.top_values import TopValues
 
 BOM: Final = b"\xef\xbb\xbf"
 _PARTS = (b",", b'"', b"[", b"{")
@@ -22,20 +25,26 @@ a worker for a tenth of a second. The longest dialogues and lists of tokens that
 less."""
 MOST_MEMBERS: Final = 1000
 """Top-level keys that `members` reads; requests of OpenAI's and Anthropic's APIs have below 50."""
-_DECODER: Final = json.JSONDecoder()
-_SPACE: Final = re.compile(r"[ \t\r\n]*+")
-_COLON: Final = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
-_COMMA: Final = re.compile(r'[ \t\r\n]*+(?:,[ \t\r\n]*+(?=")|(?=\}))')
+_value_at: Final = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # typeshed errs
+"""Reads the value that begins at a place: it and its end; StopIteration where none begins."""
+_SPACES: Final = " \t\r\n"
+_SPACE: Final = re.compile(f"[{_SPACES}]*+")
 
 
-class Member(NamedTuple):
+class Member:
     """One key of an object, and its value."""
 
-    key: str
-    value: Any
-    begin: int
-    """Where the value begins in the text, in characters."""
-    end: int
+    __slots__ = ("begin", "end", "key", "value")
+
+    def __init__(self, key: str, value: Any, begin: int, end: int) -> None:
+        """The value stands from `begin` to `end` in the text, in characters."""
+        self.key = key
+        self.value = value
+        self.begin = begin
+        self.end = end
+
+    def __repr__(self) -> str:
+        return f"<Member {self.key!r} at {self.begin}>"
 
 
 class JsonObject(NamedTuple):
@@ -44,17 +53,6 @@ class JsonObject(NamedTuple):
     text: str
     members: list[Member]
     """In their order; equal keys are all there."""
-
-
-class TopValues(msgspec.Struct, gc=False):
-    """The JSON of top-level values that forwarding depends on; empty for a key that is not there.
-
-    Of equal keys the last counts, as for `json.loads`.
-    """
-
-    model: msgspec.Raw = msgspec.Raw()
-    stream: msgspec.Raw = msgspec.Raw()
-    store: msgspec.Raw = msgspec.Raw()
 
 
 _NOTHING: Final = TopValues()
@@ -75,7 +73,7 @@ def top_values(body: bytes) -> TopValues:
         found = members(body)
     if found is None:
         return _NOTHING
-    known = {key: found.text[begin:end] for key, _, begin, end in found.members}
+    known = {each.key: found.text[each.begin : each.end] for each in found.members}
     return TopValues(
         *(msgspec.Raw(known.get(name, "").encode()) for name in TopValues.__struct_fields__)
     )
@@ -101,7 +99,7 @@ def members_of_text(text: str) -> JsonObject | None:
     """The same of a text."""
     try:
         return JsonObject(text, _members(text))
-    except (ValueError, RecursionError):
+    except (ValueError, IndexError, StopIteration, RecursionError):
         return None
 
 
@@ -119,29 +117,45 @@ def storable(text: str) -> str:
 
 
 def _members(text: str) -> list[Member]:
-    """The loop of `json.loads` over an object, except that it keeps all; ValueError as there."""
+    """The loop of `json.loads` over an object, except that it keeps all.
+
+    Raises ValueError, IndexError or StopIteration where `json.loads` raises ValueError.
+    """
     found: list[Member] = []
-    at = _after(_SPACE, text, 0)
-    if not text.startswith("{", at):
+    at = _after_space(text, 0)
+    if text[at] != "{":
         raise ValueError("no object")
-    at = _after(_SPACE, text, at + 1)
-    if not text.startswith(("}", '"'), at):
-        raise ValueError("no key")
-    while text[at] == '"':
+    at = _after_space(text, at + 1)
+    ends = text[at] == "}"
+    while not ends:
         if len(found) == MOST_MEMBERS:
             raise ValueError("too many keys")
-        key, at = _DECODER.raw_decode(text, at)
-        begin = _after(_COLON, text, at)
-        value, end = _DECODER.raw_decode(text, begin)
+        if text[at] != '"':
+            raise ValueError("no key")
+        key, at = _value_at(text, at)
+        at = _after_space(text, at)
+        if text[at] != ":":
+            raise ValueError("no colon")
+        begin = _after_space(text, at + 1)
+        value, end = _value_at(text, begin)
         found.append(Member(key, value, begin, end))
-        at = _after(_COMMA, text, end)
-    if _after(_SPACE, text, at + 1) != len(text):
+        at = _after_space(text, end)
+        ends = text[at] == "}"
+        if not ends:
+            if text[at] != ",":
+                raise ValueError("no comma")
+            at = _after_space(text, at + 1)
+    if _after_space(text, at + 1) != len(text):
         raise ValueError("extra data")
     return found
 
 
-def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
-    if found is None:
-        raise ValueError("no JSON")
-    return found.end()
+def _after_space(text: str, at: int) -> int:
+    """The first place from there on that is no white space."""
+    size = len(text)
+    if at < size and text[at] in _SPACES:
+        at += 1
+        if at < size and text[at] in _SPACES:  # rare, and a match costs five times a look
+            found = _SPACE.match(text, at)
+            return found.end() if found is not None else at
+    return at

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _LINE: Final = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r)")
+_LF: Final = ord("\n")
+_CR: Final = ord("\r")
 _BOM: Final = b"\xef\xbb\xbf"
 _TAIL = 512
 _KEPT: Final = 2 << 10
@@ -74,7 +76,7 @@ class EventSplitter:
             self._after_cr = False
         self._rest.append(piece)
         self._rest_size += len(piece)
-        if b"\n" not in piece and b"\r" not in piece:
+        if _LF not in piece and _CR not in piece:
             self._check()
             return []
         text, self._rest_size = self._joined(), 0

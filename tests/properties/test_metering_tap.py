@@ -5,15 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.metering.meter import Meter
 from router.metering.usage import Usage
+from router.metering.usage_taps import EventTap
 from router.upstream.dialect import Dialect
 from router.wire.response import ResponseHead
 
+CHAT = Dialect.chat
 USED = {"prompt_tokens": 9, "completion_tokens": 12}
 EOLS = st.sampled_from(("\n", "\r\n", "\r"))
 TEXT = st.text(max_size=20)
@@ -157,3 +160,56 @@ def test_a_bomb_is_given_up():
     assert [p for piece in pieces(bomb, [1 << 15]) for p in meter.feed([piece], False)]
     assert not meter.broken
     assert not meter.readable
+
+
+Keys = dict[str, st.SearchStrategy[Any]]
+
+
+def chunks(delta: Keys, choice: Keys, chunk: Keys) -> st.SearchStrategy[dict[str, Any]]:
+    """Chunks with any of the usual keys, and these."""
+    words = st.none() | TEXT
+    usual = {"role": st.just("assistant"), "content": words, "reasoning": words, "refusal": words}
+    deltas = st.fixed_dictionaries({}, optional={**usual, "reasoning_content": words, **delta})
+    ended = {"index": st.integers(), "finish_reason": st.sampled_from((None, "stop"))}
+    choices = st.fixed_dictionaries({"delta": deltas}, optional={**ended, **choice})
+    named = {"id": st.just("chatcmpl-1"), "usage": st.none(), "obfuscation": st.just("xK2")}
+    some = {"choices": st.lists(choices, max_size=3)}
+    return st.fixed_dictionaries(some, optional={**named, **chunk})
+
+
+CHUNKS = chunks({}, {}, {}) | chunks(
+    {
+        "content": st.text('ab\\"\né', max_size=40) | st.just([{"text": "a"}]),
+        "reasoning": st.just({"text": "a"}),
+        "tool_calls": st.just([{"index": 0, "function": {"arguments": '{"a'}}]),
+    },
+    {
+        "logprobs": st.just({"content": [{"token": "a"}]}),
+        "text": TEXT,
+        "message": st.just({"content": "whole"}),
+    },
+    {
+        "usage": st.sampled_from((USED, {})),
+        "error": st.sampled_from((None, {"message": "no"}, "no")),
+        "content": TEXT,
+        "x_groq": st.just({"usage": USED}),
+    },
+)
+
+
+@given(
+    CHUNKS,
+    st.booleans(),
+    st.sampled_from((None, 1)),
+    st.sampled_from(("\n\n", "\r\n\r\n", "\nid: 1\n\n")),
+)
+@example({"choices": [{"delta": {"content": "error"}}]}, False, None, "\n\n")
+def test_a_usual_chunk_is_read_as_any_json_is(chunk, escaped, indent, end):
+    text = json.dumps(chunk, ensure_ascii=escaped, indent=indent, separators=(",", ":"))
+    event = f"data: {text.replace(chr(10), chr(10) + 'data: ')}{end}".encode(
+        "utf-8", "surrogatepass"
+    )
+    usual, any_json = (EventTap(dialect, hide=True) for dialect in (CHAT, Dialect.completions))
+    assert usual.feed(event) == any_json.feed(event)
+    for name in ("content", "tokens", "error", "usage", "final", "reasons"):
+        assert getattr(usual, name) == getattr(any_json, name), name

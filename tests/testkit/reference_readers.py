@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.wire.fields import request_rules, response_rules
-from router.wire.json_scan import TopValues, members, top_values
+from router.wire.json_scan import members, top_values
 from router.wire.request import RequestHead, RequestReader
 from router.wire.response import ResponseHead, ResponseReader
+from router.wire.top_values import TopValues
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PCHAR = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"

@@ -219,12 +219,12 @@ def test_a_part_is_put_between_its_comments_and_nowhere_else(tmp_path):
 
 
 def test_scale_is_told_in_instructions_of_a_small_instance():
-    small = Counts({"chat": 1000, "metered": 2000, "event": 100}, 1)
-    large = Counts({"chat": 1100, "metered": 2000, "event": 100}, 1)
+    small = Counts({"chat": 1000, "metered": 2000, "event": 100, "metered event": 400}, 1)
+    large = Counts({"chat": 1100, "metered": 2000, "event": 100, "metered event": 400}, 1)
     counted = {"pure": {"": small, **{size.about: large for size in SIZES}}}
     lines = scale.table(counted).splitlines()
-    assert "| pure | 3 mirrors, no bans, one key | 1,000 | 2,000 | 100 | |" in lines
-    assert "| | 200 mirrors | × 1.100 | × 1.000 | × 1.000 | ≤ × 1.1 |" in lines
+    assert "| pure | 3 mirrors, no bans, one key | 1,000 | 2,000 | 100 | 400 | |" in lines
+    assert "| | 200 mirrors | × 1.100 | × 1.000 | × 1.000 | × 1.000 | ≤ × 1.1 |" in lines
 
 
 def test_stacks_become_shares_and_recursion_counts_once():

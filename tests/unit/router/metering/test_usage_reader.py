@@ -82,6 +82,16 @@ def test_the_answer_to_a_verbose_transcription_tells_the_length_of_the_audio():
     assert read_json(json.dumps(said), cut=1000).usage() == Usage(audio_ms=8470)
 
 
+def test_a_length_that_is_null_is_no_statement_of_the_use():
+    assert read_json('{"duration": null, "text": "hello"}').usage() is None
+
+
+def test_the_use_is_read_beside_text_that_is_no_utf_8():
+    tap = JsonTap(counts_images=False)
+    tap.feed(b'{"choices": ["\xff"], "usage": {"total_tokens": 5}}')
+    assert tap.usage() == Usage(input=5)
+
+
 @pytest.mark.parametrize("cut", [977, 65536, 1 << 20])
 @pytest.mark.parametrize("first", [True, False], ids=["usage first", "usage last"])
 def test_the_use_of_an_answer_of_megabytes_is_found_at_its_begin_and_its_end(first, cut):

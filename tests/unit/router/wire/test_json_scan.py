@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.wire.json_scan import MOST_MEMBERS, TopValues, fold, members, storable, top_values
+from router.wire.json_scan import MOST_MEMBERS, fold, members, storable, top_values
+from router.wire.top_values import TopValues
 from tests.testkit.reference_readers import JSON_NAMES, check_json_scan
 
 KEYS = st.text(max_size=6) | st.sampled_from(
