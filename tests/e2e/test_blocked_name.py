@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,43 +102,120 @@ def config(port: int, authority: Authority) -> Config:
     }
 
 
-async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
-    authority: Authority, tmp_path: Path
-):
+def at_one_address(settings: Config) -> None:
+    settings["mirrors"][0]["addresses"] = [ADDRESSES[0]]
+
+
+def at_one_address_for_long(settings: Config) -> None:
+    at_one_address(settings)
+    settings["monitor"]["residual"] = f"{LONG_HOLD}s"
+
+
+def two_mirrors_at_one_address(settings: Config) -> None:
+    at_one_address_for_long(settings)
+    (first,) = settings["mirrors"]
+    del first["hostnames"]
+    second = {**first, "id": "beside", "url": first["url"].replace(BLOCKED, ALTERNATE)}
+    settings["mirrors"].append(second)
+
+
+@dataclass
+class Scene:
+    """A mirror behind a censor, an instance before both, and requests to it all the time."""
+
+    censor: Censor
+    instance: Instance
+    load: Load
+    port: int
+
+    def served(self, name: str, since: float = 0.0) -> int:
+        """Handshakes with this name that came through."""
+        return sum(seen.action == "pass" for seen in self.censor.handshakes(name, since=since))
+
+    def block(self, action: Action, residual: Residual | None = None) -> None:
+        """Begin to block the name, with an empty log."""
+        self.censor.log.clear()
+        self.censor.rules = (Rule(exactly(BLOCKED), action, residual=residual),)
+
+    def triggers(self) -> list[Handshake]:
+        """Those that the censor has cut off for their name, not for an earlier one."""
+        return [seen for seen in self.censor.log if seen.action != "pass" and not seen.residual]
+
+    def failed(self, since: float = 0.0) -> list[int]:
+        """The statuses of requests since then that did not succeed."""
+        return [status for at, status in self.load.answers if at > since and status != 200]
+
+    async def served_over(self, name: str, times: int, since: float = 0.0) -> None:
+        """Wait for so many handshakes."""
+        await wait_until_async(lambda: self.served(name, since) > times, 60, f"traffic over {name}")
+
+    async def asked_for(self, seconds: float, since: float) -> None:
+        """Wait for the requests of so many seconds."""
+        await wait_until_async(
+            lambda: sum(asked > since for asked, _ in self.load.answers) > RATE * seconds, 60
+        )
+
+    async def sees(self, condition: Callable[[Instance], bool], about: str) -> None:
+        """Wait for something that the instance tells."""
+        await asyncio.to_thread(wait_until, lambda: condition(self.instance), 60, about)
+
+    async def signal_control(self, number: signal.Signals | None) -> None:
+        """Kill or stop the control process; None: it goes on."""
+        if number is not None:
+            pid = await asyncio.to_thread(control_pid, self.instance)
+            assert pid is not None
+            os.kill(pid, number)
+
+
+@contextlib.asynccontextmanager
+async def scene(
+    authority: Authority,
+    folder: Path,
+    change: Callable[[Config], None] = lambda settings: None,
+    *,
+    keeps: bool = False,
+) -> AsyncIterator[Scene]:
+    """Run all of it. Unless the mirror `keeps` connections each request needs a handshake of its
+    own, so that every one could meet the block."""
     tls = authority.issue("*.mirror.test").server_context()
-    # Each request needs a handshake of its own, so that every one could meet the block.
-    headers = {"connection": "close"}
+    headers = {} if keeps else {"connection": "close"}
     async with PretendMirror("two", tls=tls, headers=headers) as mirror, Censor() as censor:
         port = await censor.listen(ADDRESSES, ("127.0.0.1", mirror.port))
-        instance = Instance(config(port, authority), tmp_path / "instance")
+        settings = config(port, authority)
+        change(settings)
+        instance = Instance(settings, folder / "instance")
         await asyncio.to_thread(instance.start)
         try:
             load = Load(f"{instance.base_url}/v1/chat/completions")
             async with running(load):
-                await asyncio.to_thread(wait_until, lambda: knows(instance, 4), 60, "all paths")
-                await wait_until_async(lambda: len(censor.log) > 100, 60, "traffic")
-                blocked = time.monotonic()
-                residual = Residual(RESIDUAL)
-                censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
-                await wait_until_async(
-                    lambda: time.monotonic() > blocked + BLOCKED_FOR, BLOCKED_FOR * 2
-                )
-                censor.rules, freed = (), time.monotonic()
-                await wait_until_async(
-                    lambda: served(censor, BLOCKED, freed) > 50,
-                    HOLD + 15,
-                    "traffic over the name that was blocked",
-                )
+                yield Scene(censor, instance, load, port)
         finally:
             await asyncio.to_thread(instance.stop)
             instance.close()
-    assert len(load.answers) > RATE * BLOCKED_FOR / 2
-    assert [status for _, status in load.answers if status != 200] == []
-    failed = [seen for seen in censor.log if seen.action == "rst" and seen.sni == BLOCKED]
+
+
+async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
+    authority: Authority, tmp_path: Path
+):
+    async with scene(authority, tmp_path) as here:
+        await here.sees(knows(4), "all paths")
+        await wait_until_async(lambda: len(here.censor.log) > 100, 60, "traffic")
+        blocked = time.monotonic()
+        here.block(RST, Residual(RESIDUAL))
+        await wait_until_async(lambda: time.monotonic() > blocked + BLOCKED_FOR, BLOCKED_FOR * 2)
+        here.censor.rules, freed = (), time.monotonic()
+        await wait_until_async(
+            lambda: here.served(BLOCKED, freed) > 50,
+            HOLD + 15,
+            "traffic over the name that was blocked",
+        )
+    assert len(here.load.answers) > RATE * BLOCKED_FOR / 2
+    assert here.failed() == []
+    failed = [seen for seen in here.censor.log if seen.action == "rst" and seen.sni == BLOCKED]
     first = failed[0].at
-    late = censor.handshakes(BLOCKED, since=first + 2.0, until=freed)
+    late = here.censor.handshakes(BLOCKED, since=first + 2.0, until=freed)
     assert len(late) <= 6, "only experiments show the name"
-    assert_no_name_was_shown_to_a_held_endpoint(censor, first)
+    assert_no_name_was_shown_to_a_held_endpoint(here.censor, first)
 
 
 @pytest.mark.parametrize(
@@ -150,35 +227,16 @@ async def test_another_name_is_taken_at_the_only_address(
     authority: Authority, tmp_path: Path, number: signal.Signals | None, action: Action
 ):
     """No other address leads round the block; with control or without, and while it looks."""
-    tls = authority.issue("*.mirror.test").server_context()
-    headers = {"connection": "close"}
-    async with PretendMirror("one", tls=tls, headers=headers) as mirror, Censor() as censor:
-        port = await censor.listen(ADDRESSES[:1], ("127.0.0.1", mirror.port))
-        settings = config(port, authority)
-        settings["mirrors"][0]["addresses"] = [ADDRESSES[0]]
-        instance = Instance(settings, tmp_path / "instance")
-        await asyncio.to_thread(instance.start)
-        try:
-            load = Load(f"{instance.base_url}/v1/chat/completions")
-            async with running(load):
-                await wait_until_async(lambda: served(censor, BLOCKED, 0.0) > 50, 60, "traffic")
-                await asyncio.to_thread(wait_until, lambda: knows(instance, 2), 60, "both paths")
-                if number is not None:
-                    pid = await asyncio.to_thread(control_pid, instance)
-                    assert pid is not None
-                    os.kill(pid, number)
-                censor.log.clear()
-                censor.rules = (Rule(exactly(BLOCKED), action),)
-                await wait_until_async(
-                    lambda: served(censor, ALTERNATE, 0.0) > 100, 60, "traffic over the other name"
-                )
-                if number is not signal.SIGSTOP:
-                    found = f"{ADDRESSES[0]}:{port}: sni_block_rst"
-                    await wait_until_async(lambda: found in instance.logs(), 60, found)
-        finally:
-            await asyncio.to_thread(instance.stop)
-            instance.close()
-    assert [status for _, status in load.answers if status != 200] == []
+    async with scene(authority, tmp_path, at_one_address) as here:
+        await here.served_over(BLOCKED, 50)
+        await here.sees(knows(2), "both paths")
+        await here.signal_control(number)
+        here.block(action)
+        await here.served_over(ALTERNATE, 100)
+        if number is not signal.SIGSTOP:
+            found = f"{ADDRESSES[0]}:{here.port}: sni_block_rst"
+            await wait_until_async(lambda: found in here.instance.logs(), 60, found)
+    assert here.failed() == []
 
 
 @pytest.mark.parametrize("action", [RST, FIN], ids=["reset", "close"])
@@ -195,59 +253,30 @@ async def test_a_name_shuts_the_only_address_once(
 ):
     """Nothing leads round a censor that remembers: the time that it remembers is lost, but not
     again and again, and connections that are open go on."""
-    tls = authority.issue("*.mirror.test").server_context()
-    headers = {} if keeps else {"connection": "close"}
-    async with PretendMirror("one", tls=tls, headers=headers) as mirror, Censor() as censor:
-        port = await censor.listen(ADDRESSES[:1], ("127.0.0.1", mirror.port))
-        settings = config(port, authority)
-        settings["mirrors"][0]["addresses"] = [ADDRESSES[0]]
-        settings["monitor"]["residual"] = f"{LONG_HOLD}s"
-        instance = Instance(settings, tmp_path / "instance")
-        await asyncio.to_thread(instance.start)
-        try:
-            load = Load(f"{instance.base_url}/v1/chat/completions")
-            async with running(load):
-                await asyncio.to_thread(wait_until, lambda: knows(instance, 2), 60, "both paths")
-                await wait_until_async(
-                    lambda: sum(status == 200 for _, status in load.answers) > 50, 60, "traffic"
-                )
-                if number is not None:
-                    pid = await asyncio.to_thread(control_pid, instance)
-                    assert pid is not None
-                    os.kill(pid, number)
-                censor.log.clear()
-                residual = Residual(LONG_RESIDUAL, action)
-                censor.rules = (Rule(exactly(BLOCKED), action, residual=residual),)
-                await wait_until_async(lambda: bool(triggers(censor)), 60, "the name to be shown")
-                blocked = triggers(censor)[0].at
-                await wait_until_async(
-                    lambda: served(censor, ALTERNATE, blocked) > (1 if keeps else 50),
-                    60,
-                    "traffic over the other name",
-                )
-                await asyncio.to_thread(wait_until, lambda: has_left(instance), 60, "the verdict")
-                known = len(load.answers)
-                await wait_until_async(
-                    lambda: (
-                        len(load.answers) > known + 50
-                        and all(status == 200 for _, status in load.answers[-50:])
-                    ),
-                    60,
-                    "all workers to know",
-                )
-                settled = time.monotonic()
-                await wait_until_async(
-                    lambda: sum(asked > settled for asked, _ in load.answers) > RATE * 3, 60
-                )
-        finally:
-            await asyncio.to_thread(instance.stop)
-            instance.close()
+    async with scene(authority, tmp_path, at_one_address_for_long, keeps=keeps) as here:
+        answers = here.load.answers
+        await here.sees(knows(2), "both paths")
+        await wait_until_async(lambda: sum(s == 200 for _, s in answers) > 50, 60, "traffic")
+        await here.signal_control(number)
+        here.block(action, Residual(LONG_RESIDUAL, action))
+        await wait_until_async(lambda: bool(here.triggers()), 60, "the name to be shown")
+        blocked = here.triggers()[0].at
+        await here.served_over(ALTERNATE, 1 if keeps else 50, blocked)
+        await here.sees(has_left, "the verdict")
+        known = len(answers)
+        await wait_until_async(
+            lambda: len(answers) > known + 50 and all(s == 200 for _, s in answers[-50:]),
+            60,
+            "all workers to know",
+        )
+        settled = time.monotonic()
+        await here.asked_for(3, settled)
     # a control process that has just been started shows the name once more, and so may each worker
     if number is None:
-        assert len(triggers(censor)) == 1
-    assert [seen for seen in triggers(censor) if seen.at > settled] == []
-    assert [status for asked, status in load.answers if asked > settled and status != 200] == []
-    shut = [status for asked, status in load.answers if blocked < asked < blocked + LONG_RESIDUAL]
+        assert len(here.triggers()) == 1
+    assert [seen for seen in here.triggers() if seen.at > settled] == []
+    assert here.failed(settled) == []
+    shut = [status for asked, status in answers if blocked < asked < blocked + LONG_RESIDUAL]
     if keeps:
         assert shut.count(200) > len(shut) / 2
 
@@ -255,36 +284,15 @@ async def test_a_name_shuts_the_only_address_once(
 async def test_a_name_does_not_shut_out_the_mirror_beside_it(authority: Authority, tmp_path: Path):
     """Two mirrors at one address, such as two names of one gateway: once the name of one has shut
     it, the other one is used, and not shut out again for a look at the first."""
-    tls = authority.issue("*.mirror.test").server_context()
-    headers = {"connection": "close"}
-    async with PretendMirror("one", tls=tls, headers=headers) as mirror, Censor() as censor:
-        port = await censor.listen(ADDRESSES[:1], ("127.0.0.1", mirror.port))
-        settings = config(port, authority)
-        (first,) = settings["mirrors"]
-        del first["hostnames"]
-        first["addresses"] = [ADDRESSES[0]]
-        second = {**first, "id": "beside", "url": f"https://{ALTERNATE}:{port}"}
-        settings["mirrors"].append(second)
-        settings["monitor"]["residual"] = f"{LONG_HOLD}s"
-        instance = Instance(settings, tmp_path / "instance")
-        await asyncio.to_thread(instance.start)
-        try:
-            load = Load(f"{instance.base_url}/v1/chat/completions")
-            async with running(load):
-                await wait_until_async(lambda: served(censor, BLOCKED, 0.0) > 10, 60, "traffic")
-                await wait_until_async(lambda: served(censor, ALTERNATE, 0.0) > 10, 60, "traffic")
-                residual = Residual(LONG_RESIDUAL)
-                censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
-                await asyncio.to_thread(wait_until, lambda: is_left_out(instance), 60, "verdicts")
-                settled = time.monotonic()
-                await wait_until_async(
-                    lambda: sum(asked > settled for asked, _ in load.answers) > RATE * 8, 60
-                )
-        finally:
-            await asyncio.to_thread(instance.stop)
-            instance.close()
-    assert [seen for seen in triggers(censor) if seen.at > settled] == []
-    assert [status for asked, status in load.answers if asked > settled and status != 200] == []
+    async with scene(authority, tmp_path, two_mirrors_at_one_address) as here:
+        await here.served_over(BLOCKED, 10)
+        await here.served_over(ALTERNATE, 10)
+        here.block(RST, Residual(LONG_RESIDUAL))
+        await here.sees(is_left_out, "verdicts")
+        settled = time.monotonic()
+        await here.asked_for(8, settled)
+    assert [seen for seen in here.triggers() if seen.at > settled] == []
+    assert here.failed(settled) == []
 
 
 def is_left_out(instance: Instance) -> bool:
@@ -294,11 +302,6 @@ def is_left_out(instance: Instance) -> bool:
     return verdict == "sni_block_rst" and told["beside"]["state"] == "up"
 
 
-def triggers(censor: Censor) -> list[Handshake]:
-    """Those that the censor has cut off for their name, not for an earlier one."""
-    return [seen for seen in censor.log if seen.action != "pass" and not seen.residual]
-
-
 def has_left(instance: Instance) -> bool:
     """True once control has left the blocked name and found that the other one works."""
     (node,) = nodes(instance).values()
@@ -306,14 +309,14 @@ def has_left(instance: Instance) -> bool:
     return said.get(BLOCKED, "").startswith("sni_block") and said.get(ALTERNATE) == "ok"
 
 
-def knows(instance: Instance, paths: int) -> bool:
+def knows(paths: int) -> Callable[[Instance], bool]:
     """True once probes have come through over all the paths."""
-    (node,) = nodes(instance).values()
-    return [path["verdict"] for path in node["paths"]] == ["ok"] * paths
 
+    def ask(instance: Instance) -> bool:
+        (node,) = nodes(instance).values()
+        return [path["verdict"] for path in node["paths"]] == ["ok"] * paths
 
-def served(censor: Censor, name: str, since: float) -> int:
-    return sum(seen.action == "pass" for seen in censor.handshakes(name, since=since))
+    return ask
 
 
 def assert_no_name_was_shown_to_a_held_endpoint(censor: Censor, first: float) -> None:
