@@ -5,6 +5,7 @@ the installed packages of this Python. Nothing happens if it is of these sources
 """
 
 import fcntl
+import io
 import json
 import os
 import shlex
@@ -15,8 +16,9 @@ import sysconfig
 import tempfile
 import threading
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,8 @@ LEFT_OUT = frozenset(
 )
 SETTINGS = "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n"
 OPTIMISE = "2"
+_KNOWN_WARNING = "warning: Treating generator comprehension as list"
+"""Of some forty places, all of which may be lists: see the decision record."""
 GROUP = LIBRARY.removesuffix("__mypyc")
 """What mypyc, which adds the end, names the library by."""
 INTERRUPTED = 130
@@ -218,15 +222,16 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache
     try:
         config = scratch / "mypy.ini"
         config.write_text(f"{SETTINGS}cache_dir = {cache}\n")
-        extensions = mypycify(
-            ["--config-file", str(config), *sources],
-            only_compile_paths=sources,
-            opt_level=OPTIMISE,
-            debug_level="0",
-            multi_file=True,
-            group_name=GROUP,
-            target_dir=str(scratch / "c"),
-        )
+        with _without_known_warnings():
+            extensions = mypycify(
+                ["--config-file", str(config), *sources],
+                only_compile_paths=sources,
+                opt_level=OPTIMISE,
+                debug_level="0",
+                multi_file=True,
+                group_name=GROUP,
+                target_dir=str(scratch / "c"),
+            )
         _mend(scratch / "c" / "bytes_ops.c")
         for extension in extensions:
             flags = extension.extra_compile_args  # one list, which mypyc gives to all
@@ -242,6 +247,19 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache
         ) from None
     finally:
         os.chdir(before)
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """Print what mypyc says meanwhile, without the one warning that is no news."""
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    finally:
+        for line in said.getvalue().splitlines():
+            if not line.endswith(_KNOWN_WARNING):
+                print(line)
 
 
 def _reason(error: BaseException) -> str:
