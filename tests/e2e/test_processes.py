@@ -27,6 +27,8 @@ pytestmark = pytest.mark.e2e
 
 BANNED = "127.0.0.9"
 REQUESTS = "mirrorgate_requests_total"
+LONG = 100
+"""Events of a stream that goes on for ten seconds: something must have happened before its end."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def uptime(instance: Instance) -> float:
 
 def test_a_killed_worker_loses_its_own_connections_only_and_is_replaced(instance: Instance):
     instance.command("bans", "add", BANNED, check=True)
-    with streams_on_all_workers(instance, events=30) as held:
+    with streams_on_all_workers(instance, events=LONG) as held:
         victim, *others = held
         seconds = kill_worker(instance, victim)
         assert not any(stream.completes() for stream in held[victim])
@@ -116,7 +118,7 @@ def test_nothing_is_left_of_a_killed_supervisor_and_a_new_one_starts(instance: I
 
 
 def test_a_stop_lets_a_stream_finish_refuses_newcomers_and_ends_with_0(instance: Instance):
-    with streams_on_all_workers(instance, each=1, events=30) as held:
+    with streams_on_all_workers(instance, each=1, events=LONG) as held:
         streams = [stream for streams in held.values() for stream in streams]
         instance.send(signal.SIGTERM)
         wait_until(lambda: not _accepts(instance), 20, "newcomers to be refused")
