@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +19,8 @@ from router.metering.usage import Usage, is_number, sane
 from router.upstream.dialect import Dialect
 
 _OBJECT = re.compile(rb'"usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(?=\{)')
-_DURATION: Final = re.compile(rb'"duration"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"?([0-9.]{1,16})')
+_DURATION: Final = re.compile(rb'"duration"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"?(?=[0-9.])')
+_NUMBER: Final = re.compile(rb"[0-9.]{1,16}")
 _TOKEN = re.compile(rb'["{}\[\]](?:(?<=")[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z))?', re.DOTALL)
 """A bracket or a whole string; one that is cut off counts to the end of the text."""
 _DECODER: Final = json.JSONDecoder()
@@ -152,48 +153,67 @@ def usage_near_end(head: bytes, tail: bytes) -> Usage | None:
     bracket, what precedes it must have opened one. Others are the caller's own words, as in the
     schema of a tool.
     """
-    for found in reversed(list(_OBJECT.finditer(tail))):
-        read = _object_at(tail, found.end())
-        if read is not None and _depth(tail, read[1]) == -1:
-            return usage_of(read[0])
-    for found in _OBJECT.finditer(head):
-        if _depth(head, 0, found.start()) == 1:
-            read = _object_at(head, found.end())
-            return usage_of(read[0]) if read is not None else None
-    return None
+    for at in _closed_by(tail, -1, -1):
+        read = _object_at(tail, at)
+        if read is not None:
+            return usage_of(read)
+    at = _of_outermost(_OBJECT, head)
+    return usage_of(_object_at(head, at)) if at else None
 
 
 def duration_near_begin(head: bytes) -> Usage | None:
     """The length of the audio that a long transcription tells before its text."""
-    for found in _DURATION.finditer(head):
-        if _depth(head, 0, found.start()) == 1:
-            return Usage(audio_ms=_milliseconds(found[1].decode()))
-    return None
+    at = _of_outermost(_DURATION, head)
+    told = _NUMBER.match(head, at) if at else None
+    return Usage(audio_ms=_milliseconds(told[0].decode())) if told is not None else None
 
 
 def inner_usage_near_end(tail: bytes) -> Usage | None:
-    """The last use in the end of an event that was too long to be kept."""
-    for found in reversed(list(_OBJECT.finditer(tail))):
-        read = _object_at(tail, found.end())
-        if read is not None and (told := usage_of(read[0])) is not None:
+    """The last use in the end of an event that was too long to be kept, in the event's outermost
+    object or in one that this has; the event may be cut off behind it."""
+    for at in _closed_by(tail, -2, 0):
+        told = usage_of(_object_at(tail, at))
+        if told is not None:
             return told
     return None
 
 
-def _object_at(text: bytes, at: int) -> tuple[object, int] | None:
-    """The object that begins there, and where it ends."""
+def _closed_by(tail: bytes, least: int, most: int) -> Iterator[int]:
+    """Where values of "usage" begin, the last first, behind which the brackets opened, less those
+    closed, are `least` to `most`. Each byte is looked at once: there may be thousands."""
+    depth, begun = 0, len(tail)
+    for found in reversed(list(_OBJECT.finditer(tail))):
+        at = found.end()
+        depth += _depth(tail, at, begun)
+        begun = found.start()
+        if least <= depth <= most:
+            yield at
+
+
+def _of_outermost(key: re.Pattern[bytes], head: bytes) -> int:
+    """Where the value of this key begins, if the outermost object has it; else 0."""
+    depth = at = 0
+    for found in key.finditer(head):
+        depth += _depth(head, at, found.start())
+        at = found.start()
+        if depth == 1:
+            return found.end()
+    return 0
+
+
+def _object_at(text: bytes, at: int) -> object:
+    """The object that begins there; None if it does not end."""
     some = text[at : at + _MOST_USAGE].decode("latin-1")  # names and numbers: one byte each
     try:
-        data, size = _DECODER.raw_decode(some)
+        return _DECODER.raw_decode(some)[0]
     except (ValueError, RecursionError):
         return None
-    return data, at + size
 
 
-def _depth(text: bytes, start: int, end: int | None = None) -> int:
+def _depth(text: bytes, start: int, end: int) -> int:
     """Number of brackets that are opened there and not closed."""
     depth = 0
-    for token in _TOKEN.finditer(text, start, len(text) if end is None else end):
+    for token in _TOKEN.finditer(text, start, end):
         first = token[0]
         if first in (b"{", b"["):
             depth += 1

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from monitor.common.inflate import Inflater
+from router.metering import usage_reader
 from router.metering.usage import MOST, Usage
 from router.metering.usage_reader import usage_of
 from router.metering.usage_taps import MOST_EVENT, MOST_KEPT, EventTap, JsonTap
@@ -199,6 +200,60 @@ def test_a_complete_response_too_long_to_be_kept_is_read_at_its_end():
         passed = b"".join(tap.feed(event[at : at + 5000]) for at in range(0, len(event), 5000))
         assert passed == event
         assert tap.usage == Usage(input=3, output=4)
+
+
+_DEEP = b'"usage":{' * 3000 + b"}" * 3000
+_LONG = b'"x":"' + b"a" * 5 * MOST_EVENT + b'"'
+_MANY = b'"y":[[{' + b'"usage":{},"duration":1,' * 2500 + b'"z":1}]]'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{%b,%b}" % (_LONG, _MANY),
+        b"{%b,%b}" % (_MANY, _LONG),
+        b"{%b,%b}" % (_LONG, _DEEP),
+        b"data: {%b,%b}\n\n" % (_LONG, _DEEP),
+        b"data: {%b,%b" % (_LONG, _DEEP[:50_000]),
+    ],
+    ids=["many behind", "many before", "deep", "deep in an event", "cut off"],
+)
+def test_thousands_of_keys_in_an_answer_are_read_in_one_go(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    """Of source only: compiled functions call each other past this count."""
+    looked: list[int] = []
+    counted, read = usage_reader._depth, usage_reader._object_at
+
+    def depth(text: bytes, start: int, end: int) -> int:
+        looked.append(end - start)
+        return counted(text, start, end)
+
+    def object_at(text: bytes, at: int) -> object:
+        looked.append(8 << 10)
+        return read(text, at)
+
+    monkeypatch.setattr(usage_reader, "_depth", depth)
+    monkeypatch.setattr(usage_reader, "_object_at", object_at)
+    tap = EventTap(Dialect.chat, hide=False) if answer.startswith(b"data") else JsonTap(False)
+    for at in range(0, len(answer), MOST_KEPT):
+        tap.feed(answer[at : at + MOST_KEPT])
+    if isinstance(tap, EventTap):
+        tap.finish()
+    else:
+        tap.usage()
+    assert sum(looked) <= 4 * MOST_KEPT
+
+
+def test_the_use_in_a_long_event_is_not_that_of_a_callers_tool():
+    used = {"input_tokens": 9, "output_tokens": 5}
+    tool = {"type": "function", "parameters": {"usage": {"input_tokens": 0, "output_tokens": 0}}}
+    response = {"text": "a" * 2 * MOST_EVENT, "usage": used, "tools": [tool]}
+    event = frames({"type": "response.completed", "response": response})
+    tap = EventTap(Dialect.responses, hide=False)
+    for piece in (event[:MOST_EVENT], event[MOST_EVENT:-9], event[-9:]):
+        tap.feed(piece)
+    assert tap.usage == Usage(input=9, output=5)
 
 
 def test_anthropics_use_comes_in_two_parts():
