@@ -111,8 +111,10 @@ def scan_request(
         if inner is None:
             return None
     used = _tools(read.text[tools.begin : tools.end]) if tools is not None else []
+    if used is None:
+        return None
     deep = _models_anywhere(read.text) if everywhere else []
-    if used is None or deep is None:
+    if deep is None:
         return None
     return RequestScan(
         model=storable(model[:MOST_MODEL]) if isinstance(model, str) else "",
@@ -180,35 +182,38 @@ def _fallbacks(models: object) -> list[str]:
     return [model if isinstance(model, str) else "" for model in listed]
 
 
-class _Pairs:
-    """An object with all that it has, equal keys too."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        self.pairs = pairs
-
-
-_PAIRS = json.JSONDecoder(object_pairs_hook=_Pairs)
+PAIRS: Final = json.JSONDecoder(object_pairs_hook=tuple, parse_float=bool, parse_int=bool)
+"""Makes of an object the pairs that it has, equal keys too, as no function of Python could for each
+of a hundred thousand: a worker would stand still. No number is read, which is worse with floats of
+a thousand digits."""
+_Pairs = tuple[tuple[str, Any], ...]
+_MOST_IN_TOOLS = 20_000
+"""Tools and their keys in a request; OpenAI's API takes 128 tools."""
 
 
 def _tools(text: str) -> list[_Pairs] | None:
-    """The tools in this JSON, which was read before; None where it is nested too deeply."""
+    """The tools in this JSON, which was read before; None where it is nested too deeply, or has too
+    many."""
     try:
-        tools = _PAIRS.raw_decode(text)[0]
+        tools = PAIRS.raw_decode(text)[0]
     except RecursionError:
         return None
-    return [tool for tool in tools if isinstance(tool, _Pairs)] if isinstance(tools, list) else []
+    if not isinstance(tools, list):
+        return []
+    found = [tool for tool in tools if isinstance(tool, tuple)]
+    return found if len(found) + sum(map(len, found)) <= _MOST_IN_TOOLS else None
 
 
 def _twice_in_tools(tools: list[_Pairs]) -> str:
     for tool in tools:
-        if twice := ambiguous([key for key, _ in tool.pairs], _READ_OF_TOOLS):
+        if twice := ambiguous([key for key, _ in tool], _READ_OF_TOOLS):
             return twice
     return ""
 
 
 def _models_of_tools(tools: list[_Pairs]) -> list[str]:
     """The models that tools name, as `image_generation` of responses may."""
-    named = (value for tool in tools for key, value in tool.pairs if key == "model")
+    named = (value for tool in tools for key, value in tool if key == "model")
     return [model if isinstance(model, str) else "" for model in named if model is not None]
 
 
@@ -244,15 +249,16 @@ def _models_anywhere(text: str) -> list[str] | None:
     nested too deeply."""
     found: list[str] = []
     try:
-        stack: list[Any] = [_PAIRS.decode(text)]
+        stack: list[Any] = [PAIRS.decode(text)]
     except RecursionError:
         return None
     while stack:
         each = stack.pop()
-        if not isinstance(each, _Pairs):
-            stack += each if isinstance(each, list) else []
+        if isinstance(each, list):
+            stack += each
+        if not isinstance(each, tuple):
             continue
-        for key, value in each.pairs:
+        for key, value in each:
             folded = fold(key)
             if folded in _NAMING:
                 named = value if isinstance(value, list) else [value]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from router.metering.request_scan import DECIDING, KEPT, MOST_MODEL, ambiguous
+from router.metering.request_scan import DECIDING, KEPT, MOST_MODEL, PAIRS, ambiguous
 from router.wire.json_scan import fold, has_too_many_parts
 
 _READ = DECIDING | {
@@ -31,24 +31,20 @@ _ENVELOPE = frozenset(("type", "event_id", "stream_id", "response"))
 """Keys of an event whose parameters stand in "response" alone."""
 _BOUNDS = ("max_output_tokens", "store")
 """Parameters by which an answer is taken to cost less."""
+_DECODER: Final = json.JSONDecoder(parse_float=str.encode)
+"""Leaves floats as they are written, in bytes: what is read has none."""
 _FREE = frozenset(("parameters", "metadata", "variables", "item"))
 """Keys whose values are the caller's words and schemas, which may have any keys."""
 
 
-class _Object(dict[str, Any]):
-    """A JSON object that knows what else was written than its keys tell."""
-
-    twice = ""
-    """A key that could be taken in two ways."""
-    models: Sequence[Any] = ()
-    """Every value of "model", in whatever case."""
+_Pairs = tuple[tuple[str, Any], ...]
 
 
-def _object(pairs: list[tuple[str, Any]]) -> _Object:
-    found = _Object(pairs)
-    found.twice = ambiguous([key for key, _ in pairs], _READ)
-    found.models = [value for key, value in pairs if fold(key) == "model"]
-    return found
+class Event(dict[str, Any]):
+    """An event, with what else was written than its keys tell."""
+
+    pairs: _Pairs = ()
+    """All that it has, equal keys too, and so each object within it."""
 
 
 def request_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,38 +68,57 @@ def is_continued(request: Mapping[str, Any]) -> bool:
     return any(request.get(key) for key in KEPT) or isinstance(request.get("prompt"), Mapping)
 
 
-def models_named(event: Mapping[str, Any]) -> list[str]:
+def models_named(event: Event) -> list[str]:
     """Models that stand anywhere in an event, as in its tools."""
     found: list[str] = []
-    stack: list[Any] = [event]
+    stack: list[Any] = [event.pairs]
     while stack:
         each = stack.pop()
-        if isinstance(each, _Object):
-            found += [model_name(model) for model in each.models if isinstance(model, str)]
-            for key, value in each.items():
-                if key not in _FREE and not (key == "input" and isinstance(value, list)):
-                    stack.append(value)
-        elif isinstance(each, list):
+        if isinstance(each, list):
             stack += each
+        if not isinstance(each, tuple):
+            continue
+        values = {}
+        for key, value in each:
+            values[key] = value
+            if isinstance(value, str) and fold(key) == "model":
+                found.append(model_name(value))
+        for key, value in values.items():
+            if key not in _FREE and not (key == "input" and isinstance(value, list)):
+                stack.append(value)
     return found
 
 
-def read_event(payload: bytes) -> tuple[_Object | None, str, bool]:
+def read_event(payload: bytes) -> tuple[Event | None, str, bool]:
     """An event, a key of it that could be taken in two ways, and whether it is too much to read."""
     if has_too_many_parts(payload):
         return None, "", True
     try:
-        event = json.loads(payload.decode(), object_pairs_hook=_object)
+        text = payload.decode()
+        data, pairs = _DECODER.decode(text), PAIRS.decode(text)
     except (ValueError, RecursionError):
         return None, "", False
-    if not isinstance(event, _Object):
+    if not isinstance(data, dict):
         return None, "", False
-    read = [event, *(nested(event, *names) for names in HOLDERS)]
-    twice = next((each.twice for each in read if isinstance(each, _Object) and each.twice), "")
+    event = Event(data)
+    event.pairs = pairs
+    read = [pairs, *(_last(pairs, *names) for names in HOLDERS)]
+    twice = next(filter(None, map(_twice, read)), "")
     inner = event.get("response")
-    if not twice and isinstance(inner, _Object):
+    if not twice and isinstance(inner, dict):
         twice = next((name for name in inner if name in _READ and name in event), "")
     return event, twice, False
+
+
+def _twice(pairs: object) -> str:
+    return ambiguous([key for key, _ in pairs], _READ) if isinstance(pairs, tuple) else ""
+
+
+def _last(pairs: object, *names: str) -> object:
+    """What stands there; of equal keys the last."""
+    for name in names:
+        pairs = dict(pairs).get(name) if isinstance(pairs, tuple) else None
+    return pairs
 
 
 def nested(event: object, *names: str) -> Any:

@@ -30,6 +30,7 @@ from router.metering.usage_reader import parsed, usage_of
 from router.metering.usage_taps import tokens_in
 from router.metering.websocket_events import (
     HOLDERS,
+    Event,
     is_continued,
     model_name,
     models_named,
@@ -323,7 +324,7 @@ class WebSocketMeter:
         """True if an answer of the Responses API is asked for."""
         return self._talk is Talk.responses and event.get("type") == "response.create"
 
-    def _problem(self, key: IssuedKey, event: Mapping[str, Any], twice: str) -> Problem | None:
+    def _problem(self, key: IssuedKey, event: Event, twice: str) -> Problem | None:
         if twice:
             message = f'The message has "{twice}" twice, or in capitals: send it once.'
             return Problem(400, "ambiguous_request", message)

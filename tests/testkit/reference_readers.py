@@ -256,7 +256,8 @@ class Responses:
 
 
 def loaded(body: bytes) -> list[tuple[str, Any]] | None:
-    """The pairs of the outermost object, as `json.loads` has them; None if it is none."""
+    """The pairs of the outermost object, as `json.loads` has them; None if it is none. Floats deeper
+    in it stay as they are written."""
     outermost: list[tuple[str, Any]] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -264,10 +265,21 @@ def loaded(body: bytes) -> list[tuple[str, Any]] | None:
         return dict(pairs)
 
     try:
-        value = json.loads(body.decode("utf-8-sig"), object_pairs_hook=note)
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=note, parse_float=str.encode)
     except (ValueError, RecursionError):
         return None
-    return outermost if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    return [(key, _float(value)) for key, value in outermost]
+
+
+def _float(value: object) -> object:
+    return float(value) if isinstance(value, bytes) else value
+
+
+def _loaded_value(text: str | bytes) -> object:
+    return _float(json.loads(text, parse_float=str.encode))
 
 
 def same(one: object, other: object) -> bool:
@@ -284,9 +296,9 @@ def check_json_scan(body: bytes) -> None:
     assert read is not None
     assert same([(m.key, m.value) for m in read.members], pairs)
     for member in read.members:
-        assert same(json.loads(read.text[member.begin : member.end]), member.value)
+        assert same(_loaded_value(read.text[member.begin : member.end]), member.value)
     last = dict(pairs)
     for name in JSON_NAMES:
         raw = bytes(getattr(top, name))
         assert bool(raw) == (name in last)
-        assert not raw or same(json.loads(raw), last[name])
+        assert not raw or same(_loaded_value(raw), last[name])

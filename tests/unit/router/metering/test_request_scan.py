@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.metering.request_scan import scan_request
+from router.wire.json_scan import members
 
 WISH = b'{"stream_options":{"include_usage":true},'
 CHAT = b'{"model":"gpt-4o", "stream" : true ,"messages":[]}'
@@ -231,3 +233,34 @@ def test_splicing_changes_nothing_but_the_wish(rest, options, given_, ascii_, in
 def test_any_body_is_read_without_raising(body: bytes):
     scan_request(body, ask=True)
     scan_request(b'{"stream":true,' + body + b"}", ask=True)
+
+
+def _listed(values: Iterable[str]) -> str:
+    return f"[{','.join(values)}]"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input", _listed(["{}"] * 110_000)),
+        ("input", _listed(["[" * 900 + "]" * 900] * 120)),
+        ("tools", _listed(['{"A":1}'] * 11_000)),
+        ("tools", _listed([json.dumps({f"A{at}": 1 for at in range(21_000)})])),
+    ],
+    ids=["objects", "lists", "tools", "keys of a tool"],
+)
+def test_a_body_that_would_hold_up_a_worker_is_not_read(name: str, value: str):
+    body = f'{{"model":"m","{name}":{value}}}'
+    assert scan_request(body.encode(), ask=True, everywhere=True) is None
+
+
+def test_a_float_of_hundreds_of_digits_is_no_count():
+    asked = scan_request(b'{"model":"m","n":1.%b}' % (b"0" * 200), ask=True)
+    assert asked is not None
+    assert (asked.no_number, asked.choices) == ("n", 1)
+
+
+def test_floats_within_values_are_not_worked_out():
+    read = members(b'{"x":[1.5,{"y":1e999}],"temperature":0.5}')
+    assert read is not None
+    assert [each.value for each in read.members] == [[b"1.5", {"y": b"1e999"}], 0.5]
