@@ -256,8 +256,10 @@ class Responses:
 
 
 def loaded(body: bytes) -> list[tuple[str, Any]] | None:
-    """The pairs of the outermost object, as `json.loads` has them; None if it is none. Floats deeper
-    in it stay as they are written."""
+    """The pairs of the outermost object, as `json.loads` has them; None if it is none.
+
+    Floats deeper in it stay as they are written.
+    """
     outermost: list[tuple[str, Any]] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
