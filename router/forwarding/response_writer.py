@@ -115,7 +115,8 @@ class ResponseWriter:
 
     def write_between_events(self, words: bytes) -> None:
         """Write bytes of our own into the body, between two events of a stream."""
-        self._write_batch.write(self._transport, chunk(words) if self._chunked else words)
+        head, self._pending = self._pending, b""
+        self._write_batch.write(self._transport, head + (chunk(words) if self._chunked else words))
 
     def cut(self) -> None:
         """End a response that cannot be completed, so that the client sees it is incomplete.

@@ -13,6 +13,10 @@ from router.metering.usage_taps import EventTap, JsonTap
 from router.upstream.dialect import Dialect
 from router.wire.response import ResponseHead
 
+_LEAST_EVENTS, _BYTES_PER_EVENT = 4096, 4
+"""A compressed stream may have so many events, and then one for so many of its bytes: compressed
+well, one of OpenAI's takes ten. A stream of a kilobyte with 300,000 is to keep a worker busy."""
+
 
 class Meter:
     """Reads the answer that the client gets."""
@@ -69,11 +73,17 @@ class Meter:
         try:
             for piece in self._inflater.feed(part):
                 read = self._tap(piece)
+                self._check_events()
                 if self._hide:
                     out.append(read)
         except CannotInflate:
             self.readable, self.broken = False, self._hide
         return b"".join(out)
+
+    def _check_events(self) -> None:
+        most = _LEAST_EVENTS + self.size // _BYTES_PER_EVENT
+        if self._events is not None and self._events.events > most:
+            raise CannotInflate("it has too many events for its size")
 
     def _tap(self, piece: bytes) -> bytes:
         if self._events is not None:

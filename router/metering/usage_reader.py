@@ -55,7 +55,10 @@ def answer_of(text: bytes) -> Answer | None:
 
 def _loaded(text: bytes) -> object:
     try:
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except UnicodeDecodeError:
+            return json.loads(text.decode("utf-8", "replace"))  # as JavaScript's clients read it
     except (ValueError, RecursionError):
         return None
 

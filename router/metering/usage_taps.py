@@ -104,8 +104,9 @@ _EOL = rb"(?>\r\n|\n|\r)"
 _CR: Final = ord("\r")
 _BLANK: Final = b"\n\n"
 _END = re.compile(_EOL + _EOL)
-_ALONE = re.compile(rb"(?>:[^\r\n]*+)?" + _EOL)
-"""A line that waits for nothing: a blank one, or a comment, before an event."""
+_ALONE = re.compile(rb"(?:(?::[^\r\n]*+)?+" + _EOL + rb")++")
+"""Lines that wait for nothing: blank ones and comments, before an event. All at once, for there may
+be as many as bytes."""
 _ALONE_BEGINS: Final = b":\r\n"
 _USAGE = re.compile(rb'"usage"[ \t]*+:[ \t]*+\{')
 _ERROR: Final = re.compile(
@@ -149,6 +150,7 @@ class EventTap:
         "_tail",
         "content",
         "error",
+        "events",
         "final",
         "images",
         "reasons",
@@ -166,8 +168,8 @@ class EventTap:
         self._tail = b""
         """The end so far of one that was too long; all of it has gone on."""
         self._after_cr = self._hid = False
-        self.content = 0
-        """Events with content."""
+        self.events = self.content = 0
+        """Events, and those with content."""
         self.tokens = 0
         """Roughly what they hold: some mirrors put many into one event."""
         self.images = 0
@@ -252,7 +254,7 @@ class EventTap:
             self.usage, self.final = told, True
 
     def _take(self, event: bytes, out: list[bytes]) -> None:
-        self._hid = self._read(event) and self._hide
+        self._hid = event[0] not in _ALONE_BEGINS and self._read(event) and self._hide
         if not self._hid:
             out.append(event)
 
@@ -269,6 +271,7 @@ class EventTap:
 
     def _read(self, event: bytes) -> bool:
         """Note what an event says; whether that is nothing but the use."""
+        self.events += 1
         if self._dialect is _CHAT and (choices := _usual_choices(event)) is not None:
             self._note(choices)
             return False

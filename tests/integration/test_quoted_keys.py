@@ -118,6 +118,16 @@ async def test_a_compressed_error_is_looked_into_or_not_shown(
     assert b"gzip" not in seen[0][0], "whoever lends its key is asked for what can be read"
 
 
+async def test_a_stream_cut_in_its_first_read_has_a_head() -> None:
+    packed = gzip.compress(CONTENT + b"x\n\n" * 100_000)
+    head = response(200, "", "text/event-stream", "content-encoding: gzip")
+    said = head.replace(b"content-length: 0", b"content-length: %d" % len(packed)) + packed
+    asked = anonymous(STREAM_BODY).replace(b"Host:", b"Accept-Encoding: gzip\r\nHost:")
+    answer = await answer_to(answering(said, []), asked)
+    assert answer.status == 200
+    assert b"stream_interrupted" in answer.body
+
+
 @pytest.mark.parametrize("status", [400, 404, 422, 500])
 async def test_any_other_error_is_passed_on_as_it_came(status: int) -> None:
     answer = await answer_to(answering(response(status, HARMLESS), []), anonymous())

@@ -9,10 +9,12 @@ import pytest
 
 from monitor.common.inflate import Inflater
 from router.metering import usage_reader
+from router.metering.meter import Meter
 from router.metering.usage import MOST, Usage
 from router.metering.usage_reader import usage_of
 from router.metering.usage_taps import MOST_EVENT, MOST_KEPT, EventTap, JsonTap
 from router.upstream.dialect import Dialect
+from router.wire.response import ResponseHead
 
 CHAT_USAGE = {
     "prompt_tokens": 9,
@@ -254,6 +256,30 @@ def test_the_use_in_a_long_event_is_not_that_of_a_callers_tool():
     for piece in (event[:MOST_EVENT], event[MOST_EVENT:-9], event[-9:]):
         tap.feed(piece)
     assert tap.usage == Usage(input=9, output=5)
+
+
+def test_a_compressed_stream_made_to_keep_a_worker_busy_is_cut():
+    look = {b"content-type": b"text/event-stream", b"content-encoding": b"gzip"}
+    head = ResponseHead(200, b"OK", [], look, media=b"text/event-stream")
+    meter = Meter(head, Dialect.chat, hide=True, images=False)
+    bomb = gzip.compress(b"x\n\n" * 300_000)
+    passed = meter.feed([bomb], False)
+    assert meter.broken
+    assert sum(map(len, passed)) < 150_000
+
+
+def test_blank_lines_and_comments_pass_at_once_and_are_not_read():
+    lines = b'\n: "content":"a"\r\n\r\r' * 1000
+    tap = EventTap(Dialect.chat, hide=True)
+    assert tap.feed(lines + b":") == lines
+    assert tap.feed(b"\n") == b":\n"
+    assert (tap.events, tap.content) == (0, 0)
+
+
+def test_the_use_in_an_event_of_broken_text_is_read():
+    tap = EventTap(Dialect.chat, hide=True)
+    tap.feed(b'data: {"choices":[],"x":"\xff","usage":{"prompt_tokens":9}}\n\n')
+    assert tap.usage == Usage(input=9)
 
 
 def test_anthropics_use_comes_in_two_parts():
