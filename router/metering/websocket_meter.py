@@ -26,8 +26,8 @@ from router.metering.prices import day_of
 from router.metering.request_scan import MOST_MODEL, counted_size
 from router.metering.reservations import Reservation
 from router.metering.usage import Basis, Usage, sane
-from router.metering.usage_reader import parsed, usage_of
-from router.metering.usage_taps import tokens_in
+from router.metering.usage_reader import inner_usage_near_end, parsed, usage_of
+from router.metering.usage_taps import MOST_TAIL, tokens_in
 from router.metering.websocket_events import (
     HOLDERS,
     Event,
@@ -39,7 +39,7 @@ from router.metering.websocket_events import (
     request_of,
 )
 from router.wire.error_response import Problem
-from router.wire.json_scan import fold
+from router.wire.json_scan import fold, has_too_many_parts
 from router.wire.websocket import NOT_TEXT, POLICY, TOO_BIG, UNSUPPORTED
 
 MOST_OPEN = 64
@@ -85,6 +85,7 @@ _MAY_MATTER = re.compile(
 )
 _DELTA = re.compile(rb'\s*\{\s*"type"\s*:\s*"[\w.]+\.delta"')
 """The beginning of an event with a piece of an answer: further on may stand a caller's words."""
+_KIND = re.compile(rb'\s*\{\s*"type"\s*:\s*"([\w.]+)"')
 _AUDIO_DELTA = "audio.delta"
 _AUDIO_BYTES_PER_TOKEN = 533
 """Base64 of 50 ms of G.711 (8,000 bytes a second), which are one token; PCM at 24 kHz has more."""
@@ -418,6 +419,9 @@ class WebSocketMeter:
         pieces = bool(self._turns) and b'.delta"' in payload
         if not pieces and _MAY_MATTER.search(payload) is None:
             return
+        if has_too_many_parts(payload):
+            self._tells_much(payload)
+            return
         event = parsed(payload)
         kind = event.get("type") if event is not None else None
         if event is None or not isinstance(kind, str):
@@ -440,6 +444,16 @@ class WebSocketMeter:
             self._begin_turn(event)
         elif kind == "error":
             self._refuse_turn(event)
+
+    def _tells_much(self, payload: bytes) -> None:
+        """Note what an event tells that is too much to read: by its beginning and its end. It may
+        have come to be so by what its caller sent, who must not get the answer for nothing."""
+        told, found = inner_usage_near_end(payload[-MOST_TAIL:]), _KIND.match(payload)
+        kind = found[1].decode() if found is not None else ""
+        if told is not None or kind in _FINAL:
+            self._end_turn({}, told, kind == "response.failed")
+        elif kind == "response.created":
+            self._begin_turn({})
 
     def mirror_ended(self) -> None:
         """The mirror says nothing more: what it had begun is not charged, unless it was left."""

@@ -13,7 +13,7 @@ from monitor.common.metric_registry import MetricRegistry
 from router.admission.config import PriceConfig
 from router.admission.key_index import IssuedKey
 from router.forwarding.metrics import FAMILIES
-from router.metering import metrics
+from router.metering import metrics, websocket_meter
 from router.metering.batches import UsageBatches
 from router.metering.metered_request import ANONYMOUS, Metering
 from router.metering.websocket_meter import WebSocketMeter, converse
@@ -75,6 +75,23 @@ def test_each_answer_is_charged_once_by_what_the_mirror_says():
         talk.done(7)
     talk.left()
     assert talk.spent.tokens == 21
+    assert not talk.dialogue.busy
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_end_too_large_to_be_read_is_charged_by_its_use(
+    order: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Such an event is not built, which would take a second for each ten megabytes."""
+    talk = Talking()
+    talk.asks(create())
+    talk.tells("response.created")
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    response = {"id": "r", "tools": [{"usage": {"input_tokens": 0}}] * 110_000, "usage": usage}
+    pairs = [("type", "response.completed"), ("response", response)][::order]
+    monkeypatch.setattr(websocket_meter, "parsed", lambda payload: pytest.fail("it was built"))
+    talk.dialogue.tells(json.dumps(dict(pairs)).encode())
+    assert talk.spent.tokens == 7
     assert not talk.dialogue.busy
 
 
