@@ -11,7 +11,7 @@ _NONE: Final = msgspec.Raw()
 
 
 class Answer(msgspec.Struct, gc=False):
-    """What tells the use of a JSON answer: the rest is passed over and not built, such as the
+    """The keys that tell the use of a JSON answer: the rest is passed over, not built, such as the
     numbers of embeddings."""
 
     usage: Any = None

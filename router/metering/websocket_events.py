@@ -115,7 +115,7 @@ def _twice(pairs: object) -> str:
 
 
 def _last(pairs: object, *names: str) -> object:
-    """What stands there; of equal keys the last."""
+    """The value that stands there; of equal keys the last."""
     for name in names:
         pairs = dict(pairs).get(name) if isinstance(pairs, tuple) else None
     return pairs
