@@ -172,16 +172,21 @@ FAULTY = f"""
 import sys
 
 if "router.process.worker" in sys.orig_argv:
-    from json import JSONDecoder
+    from json import scanner
 
-    raw_decode = JSONDecoder.raw_decode
+    make_scanner = scanner.make_scanner
 
-    def faulty(self, s, idx=0):
-        if "{EXPLODES}" in s:
-            raise RuntimeError("the fault of this test")
-        return raw_decode(self, s, idx)
+    def faulty(decoder):
+        scan = make_scanner(decoder)
 
-    JSONDecoder.raw_decode = faulty
+        def read(text, at):
+            if "{EXPLODES}" in text:
+                raise RuntimeError("the fault of this test")
+            return scan(text, at)
+
+        return read
+
+    scanner.make_scanner = faulty
 """
 """A worker with an error in the middle of things, in reach of everything secret: where the body of
 a metered request is read. No part of mirrorgate, for what is compiled cannot be replaced."""
