@@ -56,6 +56,9 @@ class Case:
     by_turns: bool = False
     """True if another name was blocked at the endpoint before, and may be free: it is shown before
     this one is shown again and again."""
+    shown_elsewhere: bool = False
+    """True if the name is being examined at another address, so that it is not shown at this one:
+    a spared name, which shut both of them."""
 
     @property
     def endpoint(self) -> str:
@@ -122,14 +125,15 @@ class BlockTests:
     def suspect(self, case: Case) -> bool:
         """Examine a path, unless its endpoint or its name is being examined; whether that begins.
 
-        A name is examined at one address at a time: each could be shut by it.
+        A name is shown at one address at a time: each could be shut by it. One that is spared is
+        only waited for at another address, or the next name to be cut off there would be blamed.
         """
-        if (
-            self.is_busy(case.endpoint)
-            or self.is_busy(case.subject.hostname)
-            or len(self._running) >= MOST
-        ):
+        if self.is_busy(case.endpoint) or len(self._running) >= MOST:
             return False
+        if self.is_busy(case.subject.hostname):
+            if not case.spared:
+                return False
+            case = replace(case, shown_elsewhere=True)
         opened = asyncio.Event()
         examine = partial(self._examine, case, opened)
         task = self._supervisor.job("examination", examine, about=case.endpoint)
@@ -197,6 +201,8 @@ class BlockTests:
             self._listener.quarantined(case)
             if case.spared:
                 return await self._spared(case, triggered, opened)
+        if case.shown_elsewhere:
+            return None
         conclusion = await self._runner.examine(
             subject,
             case.timeouts,

@@ -431,9 +431,10 @@ class Reactions:
         now, pace, repeats = self._monotonic(), self._pace, path.repeats + 1
         if not reaction.quarantine and verdict not in NAME_CUT:
             return now + self._usual_hold(path, verdict)
+        some = now + pace.residual_hold
         if finding.is_open and not finding.residual:
-            return now + pace.residual_hold
-        until = now if finding.is_open else self._left_alone(watch, path, finding, cut_at)
+            return some
+        until = some if finding.is_open else self._left_alone(watch, path, finding, cut_at)
         if verdict in NAME_CUT and self._comes_later(watch, path):
             return max(until, now + self._next_costly_look(path))
         if verdict not in SNI_BLOCKS or watch.paths.works_elsewhere(path):

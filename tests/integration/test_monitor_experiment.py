@@ -338,7 +338,8 @@ than an endpoint is held."""
 
 
 async def begin(place: Place, listener: Sparing, **more: Any) -> BlockTests:
-    """Show the name, which shuts the endpoint, and examine it."""
+    """Show the name, which shuts the endpoint, and examine it; at the `first` address before, where
+    nobody answers."""
     residual = Residual(more.pop("shut", SHUT))
     place.censor.rules = (Rule(exactly(NAME), RST, residual=residual),)
     subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, fellows=(OTHER,))
@@ -348,7 +349,11 @@ async def begin(place: Place, listener: Sparing, **more: Any) -> BlockTests:
     tests = BlockTests(
         place.runner, TlsContexts(), place.quarantine, PACE, listener, time.monotonic
     )
-    assert tests.suspect(Case("m", subject, TIMEOUTS, before=(routine,), **more))
+    first = more.pop("first", "")
+    case = Case("m", subject, TIMEOUTS, before=(routine,), **more)
+    if first:
+        assert tests.suspect(replace(case, subject=replace(subject, address=first)))
+    assert tests.suspect(case)
     return tests
 
 
@@ -422,6 +427,29 @@ async def test_a_name_that_is_spared_is_left_once_requests_are_answered_under_an
     (conclusion,) = listener.conclusions
     assert (conclusion.finding.verdict, conclusion.finding.rule) == ("sni_block_rst", "K")
     assert listener.held == [], "nothing is shut any more"
+    assert len(place.censor.handshakes(NAME)) == 1
+
+
+async def test_a_spared_name_that_is_examined_elsewhere_is_blamed_and_not_shown(place: Place):
+    listener = Sparing()
+    tests = await begin(place, listener, spared=True, shut=600.0)
+    await wait_until_async(lambda: bool(listener.held), 30, "the glance")
+    (first,) = listener.held
+    dead = replace(first, subject=replace(first.subject, address="127.0.0.3"))
+    assert not tests.suspect(replace(dead, spared=False))
+    assert tests.suspect(dead), "else the next name to be cut off there would be blamed"
+    await wait_until_async(lambda: len(listener.held) == 2, 30, "the other glance")
+    assert place.quarantine.until(dead.endpoint, time.monotonic()) is not None
+    await tests.stop()
+    assert len(place.censor.handshakes(NAME)) == 1
+
+
+async def test_a_name_that_is_examined_elsewhere_is_not_shown_where_nothing_is_shut(place: Place):
+    listener = Sparing()
+    tests = await begin(place, listener, spared=True, shut=0.0, first="127.0.0.3")
+    await wait_until_async(lambda: not tests.is_busy(f"127.0.0.1:{place.port}"), 30, "the end")
+    assert tests.is_busy(NAME)
+    await tests.stop()
     assert len(place.censor.handshakes(NAME)) == 1
 
 

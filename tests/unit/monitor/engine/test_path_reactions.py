@@ -466,6 +466,18 @@ def test_a_name_that_is_spared_is_looked_at_seldom_and_ever_more_so() -> None:
     assert place.quarantine.until(f"{NEAR}:443", NOW) is None
 
 
+def test_a_name_that_shut_one_address_is_not_shown_at_once_at_another_one() -> None:
+    place = Place()
+    for name in (OWN, ALT):
+        place.path(name, FAR).doubted(NOW, "tls_timeout")
+    case, elsewhere = cut_off(place), place.path(OWN, FAR)
+    assert case.spared
+    place.path(ALT, FAR).succeeded(NOW, 20.0)
+    found = not_shown_again(case.before, NORMAL)
+    place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
+    assert elsewhere.held_until == NOW + NORMAL.residual_hold
+
+
 def test_an_endpoint_that_answers_a_request_is_left_alone_no_longer() -> None:
     place = Place(SOLE)
     case, alt = cut_off(place), place.path(ALT, NEAR)
