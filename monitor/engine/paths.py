@@ -136,11 +136,13 @@ class MirrorPaths:
         )
 
     def to_resolve(self, now: float, alternates_every: float) -> list[str]:
-        """The names to ask resolvers about now: the own one always, alternates now and then."""
+        """The names to ask resolvers about now: the own one always, alternates now and then, and
+        always while a name is cut off: they are needed at every address that it has by now."""
+        cut = any(map(is_cut, self._paths.values()))
         return [
             name.hostname
             for name in self.names.values()
-            if name.place == 0 or now - name.resolved_at >= alternates_every
+            if cut or name.place == 0 or now - name.resolved_at >= alternates_every
         ]
 
     def resolved(
@@ -162,11 +164,24 @@ class MirrorPaths:
             way = Way(hostname, address)
             path = self._paths.get(way)
             if path is None:
-                path = self._paths[way] = Path(hostname, address, name.place)
+                path = Path(hostname, address, name.place)
+                if len(self.names) > 1:
+                    self._doubt(path, now)
+                self._paths[way] = path
                 if (recall := self._before.pop(way, None)) is not None:
                     recall(path)
             path.given(now, trusted is None or address in trusted)
         self._forget(hostname, now)
+
+    def _doubt(self, path: Path, now: float) -> None:
+        """Take a new path for what others under its name are, if that is cut off, for one hold at
+        most: it would shut one more address for the others."""
+        known = [other for other in self.under(path.hostname) if is_cut(other)]
+        if known:
+            path.doubted(now, known[0].verdict)
+        held = [other.held_until for other in known if other.standing is Standing.held]
+        if held:
+            path.put_aside(min(max(held), now + self.pace.residual_hold))
 
     def recall(self, aside: Iterable[Aside], wall: float, now: float) -> None:
         """Leave those alone that were left alone before this start, also where it is not known yet

@@ -19,7 +19,7 @@ from monitor.engine.paths import (
     diverse,
     one_of_each_cut_name,
 )
-from monitor.health.paths import Path
+from monitor.health.paths import Path, is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import DnsObservation, DnsReply, Way
 
@@ -145,6 +145,37 @@ def test_alternates_are_resolved_now_and_then() -> None:
     paths = paths_of()
     assert paths.to_resolve(1.0, 300.0) == [OWN]
     assert paths.to_resolve(300.0, 300.0) == [OWN, ALT]
+
+
+def test_alternates_are_resolved_at_once_while_a_name_is_cut_off() -> None:
+    paths = all_good(paths_of())
+    path(paths, OWN).failed(1.0, "connection_refused")
+    assert paths.to_resolve(1.0, 300.0) == [OWN]
+    path(paths, OWN).failed(1.0, "tls_reset")
+    assert paths.to_resolve(1.0, 300.0) == [OWN, ALT]
+
+
+def test_a_name_that_is_cut_off_is_not_shown_at_an_address_that_it_gets_meanwhile() -> None:
+    paths = all_good(paths_of(addresses=1))
+    path(paths, OWN).failed(1.0, "tls_reset")
+    paths.resolved(OWN, ["192.0.1.1"], 2.0)
+    assert is_cut(path(paths, OWN, 1)), "so that it waits while the name is examined"
+    path(paths, OWN).hold(100.0)
+    paths.resolved(OWN, ["192.0.2.1"], 3.0)
+    assert path(paths, OWN, 2).is_held(99.0)
+    assert not path(paths, OWN, 2).is_held(100.0)
+    path(paths, OWN).hold(9000.0)
+    paths.resolved(OWN, ["192.0.3.1"], 3.0)
+    assert not path(paths, OWN, 3).is_held(3.0 + NORMAL.residual_hold), "it may be free there"
+    paths.resolved(ALT, ["192.0.1.1"], 3.0)
+    assert path(paths, ALT, 1).standing is Standing.untested
+
+
+def test_the_only_name_of_a_mirror_is_tried_at_once_at_an_address_that_it_gets() -> None:
+    paths = all_good(paths_of(MirrorConfig("a", f"https://{OWN}"), addresses=1))
+    path(paths, OWN).failed(1.0, "tls_reset")
+    paths.resolved(OWN, ["192.0.1.1"], 2.0)
+    assert path(paths, OWN, 1).standing is Standing.untested
 
 
 def test_names_of_a_wildcard_come_into_use_one_by_one_when_nothing_else_works() -> None:
