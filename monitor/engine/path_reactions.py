@@ -142,11 +142,22 @@ class Reactions:
         shaken = result.step(Operation.tls_handshake)
         seconds = sum(step.seconds for step in (connected, shaken) if step is not None)
         before = path.standing
-        if path.probed(now, seconds * 1000, shaken.tls if shaken is not None else None):
+        news = path.probed(now, seconds * 1000, shaken.tls if shaken is not None else None)
+        self._hurry(watch, path, now)
+        if news:
             self._touched(watch.mirror.id)
             if before is not Standing.untested and path.may_say(now):
                 named = "" if path.hostname == path.address else f"{path.hostname} over "
                 log.info("%s: %s%s works again", watch.mirror.id, named, path.address)
+
+    def _hurry(self, watch: MirrorState, path: Path, now: float) -> None:
+        """This path works: a look at a blocked name at another address costs nothing any more, if
+        nobody else depends on that one."""
+        until = now + self._pace.residual_hold
+        for other in watch.paths:
+            waits = other.verdict in SNI_BLOCKS and other.held_until > until
+            if waits and other.address != path.address and not self._comes_later(watch, other):
+                other.waits_no_longer_than(until)
 
     def _handshake_failed(
         self, watch: MirrorState, path: Path, step: StepResult, now: float

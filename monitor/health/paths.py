@@ -254,6 +254,10 @@ class Path:
         self.standing, self.cut = Standing.held, True
         self.held_until = max(until, self.held_until)
 
+    def waits_no_longer_than(self, until: float) -> None:
+        """Leave it alone until then at most."""
+        self.held_until = min(until, self.held_until)
+
     def is_held(self, now: float) -> bool:
         """True if it is to be left alone, by probes too."""
         return self.standing is Standing.held and now < self.held_until

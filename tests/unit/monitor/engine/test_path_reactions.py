@@ -478,6 +478,23 @@ def test_a_name_that_shut_one_address_is_not_shown_at_once_at_another_one() -> N
     assert elsewhere.held_until == NOW + NORMAL.residual_hold
 
 
+def test_a_name_that_was_spared_is_looked_at_soon_once_another_address_works() -> None:
+    place = Place()
+    for name in (OWN, ALT):
+        place.path(name, FAR).doubted(NOW, "tls_timeout")
+    case, bad = cut_off(place), place.path(OWN, NEAR)
+    found = not_shown_again(case.before, NORMAL)
+    place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
+    assert bad.held_until == NOW + NORMAL.costly_look
+    place.now = NOW + 50
+    place.reactions.take(place.watch, answer(401, NEAR, ALT), place.now, True)
+    assert bad.held_until == NOW + NORMAL.costly_look, "all depends on its address"
+    for seconds in (60, 75):
+        place.now = NOW + seconds
+        place.reactions.take(place.watch, answer(401, FAR, ALT), place.now, True)
+    assert bad.held_until == NOW + 60 + NORMAL.residual_hold
+
+
 def test_an_endpoint_that_answers_a_request_is_left_alone_no_longer() -> None:
     place = Place(SOLE)
     case, alt = cut_off(place), place.path(ALT, NEAR)
