@@ -25,6 +25,9 @@ _MOST_HELD = 64 << 10
 _LEAST_INFLATED, _MOST_RATIO = 1 << 20, 100
 """A compressed body may become so long, and then so many times its size: JSON and events shrink to
 a fifth or a fiftieth; what shrinks to a thousandth is made to keep a worker busy."""
+_LEAST_ESCAPES, _ESCAPES_PER_BYTE = 16_384, 2
+"""It may have so many escaped characters, and so many for each of its bytes: each takes a
+microsecond, and HTML in JSON has one for each byte when it is compressed."""
 _ESCAPE = re.compile(
     rb"\\{1,8}(?:u00([2-7][0-9a-f])|(/))|%([2-7][0-9a-f])"
     rb"|&#(?:x0{0,2}([2-7][0-9a-f])|0{0,2}(3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]));",
@@ -35,6 +38,7 @@ _LONGEST_ESCAPE = 13
 _AMPERSAND: Final = ord("&")
 _PERCENT: Final = ord("%")
 _BACKSLASH: Final = ord("\\")
+_ESCAPE_BEGINS: Final = (b"%", b"\\u00", b"\\/", b"&#")
 _BEGINS = (rb"%", rb"\\u00")
 _PART_OF_ESCAPE = re.compile(
     rb"(?:\\{1,8}(?:u(?:0(?:0[2-7]?)?)?)?|%[2-7]?|&(?:#(?:x0{0,2}(?:[2-7][0-9a-f]?)?|[0-9]{0,5})?)?)\Z",
@@ -167,7 +171,7 @@ class BodyScan:
     the last member (RFC 1952, section 2.3), which passes only as far as it can be inflated.
     """
 
-    __slots__ = ("_held", "_inflater", "_packed", "_raw", "_scan", "_size", "refused")
+    __slots__ = ("_escapes", "_held", "_inflater", "_packed", "_raw", "_scan", "_size", "refused")
 
     def __init__(self, forms: KeyForms, encoding: bytes) -> None:
         """`encoding`: of the body, in small letters; empty: it is not compressed."""
@@ -176,8 +180,8 @@ class BodyScan:
         """Of the compressed bytes."""
         self._packed = bool(encoding)
         self._inflater = Inflater() if encoding in READABLE else None
-        self._size = 0
-        """Bytes of a compressed body so far."""
+        self._size = self._escapes = 0
+        """Bytes of a compressed body so far, and escapes in what it holds."""
         self._held: list[bytes] = []
         """Compressed pieces that hold an end which is open."""
         self.refused = False
@@ -222,7 +226,11 @@ class BodyScan:
             raise CannotInflate("it is compressed in a way that is not read here")
         self._size += len(part)
         most = max(_LEAST_INFLATED, _MOST_RATIO * self._size)
+        most_escapes = _LEAST_ESCAPES + _ESCAPES_PER_BYTE * self._size
         for piece in self._inflater.feed(part):
+            self._escapes += sum(map(piece.count, _ESCAPE_BEGINS))
+            if self._escapes > most_escapes:
+                raise CannotInflate("it has too many escapes for its size")
             self._scan.feed(piece)
             if self._scan.found:
                 return

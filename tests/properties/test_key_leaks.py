@@ -142,6 +142,7 @@ def test_bodies_that_cannot_be_searched_are_refused() -> None:
         (b"gzip, gzip", b"x"),
         (b"gzip", b"that is not gzip"),
         (b"gzip", gzip.compress(bytes(4 << 20))),
+        (b"gzip", gzip.compress(b"%61" * 100_000)),
     ):
         scan = BodyScan(KeyForms(b"sk-proj-0123456789"), encoding)
         assert scan.feed([packed], ended=True) == []
