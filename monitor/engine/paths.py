@@ -232,9 +232,10 @@ class MirrorPaths:
         `shut` are paths that nobody may touch, `doubtful` those whose name may only be shown now
         and then; `spacing` is the time between two handshakes over a path that works.
         """
-        untouched = [path for path in in_order(self._paths.values()) if not shut(path)]
+        ordered = in_order(self._paths.values())
+        untouched = [path for path in ordered if not shut(path)]
         free = [path for path in untouched if not path.is_held(now)] or untouched
-        allowed = one_of_each_cut_name([path for path in free if not doubtful(path)])
+        allowed = one_of_each_cut_name([path for path in free if not doubtful(path)], ordered)
         due = [path for path in allowed[1:] if is_due(path, now, spacing)]
         due.sort(key=lambda path: path.last_try)
         return Plan(
@@ -314,18 +315,26 @@ def diverse(paths: Sequence[Path]) -> list[Path]:
     return chosen
 
 
-def one_of_each_cut_name(paths: Sequence[Path]) -> list[Path]:
-    """Without the further paths of names that were cut off and work nowhere.
+def one_of_each_cut_name(paths: Sequence[Path], known: Sequence[Path]) -> list[Path]:
+    """These paths without the further ones of names that were cut off and work nowhere.
 
-    Each of them could shut another address; so the one is kept on which most is known.
+    Each of them could shut another address; so the one is kept on which most is known. Where that
+    one may not be touched before it is known how it has failed, none is: of all the `known` paths
+    it may be the one that was shut by the name.
     """
     working = {path.hostname for path in paths if path.standing is Standing.ok}
     best: dict[str, Path] = {}
-    for path in paths:
-        known = best.get(path.hostname)
-        if is_cut(path) and (known is None or path.confidence.net > known.confidence.net):
-            best[path.hostname] = path
+    for path in known:
+        if is_cut(path) and (path in paths or path.standing is Standing.suspected):
+            before = best.get(path.hostname)
+            if before is None or _proof(path) > _proof(before):
+                best[path.hostname] = path
     return [p for p in paths if p.hostname in working or not is_cut(p) or p is best[p.hostname]]
+
+
+def _proof(path: Path) -> tuple[float, float]:
+    """How much is known of the name's being cut off on this path, then how lately it was."""
+    return path.confidence.net, path.failed_at
 
 
 def is_due(path: Path, now: float, spacing: float) -> bool:

@@ -105,7 +105,7 @@ class TrafficNews:
         if operation != Operation.tls_handshake.value:
             path.doubted(now, _CONNECT.get(failure, "connect_failed"))
             return
-        path.doubted(now, _TLS.get(failure, "tls_failed"))
+        path.shown_in_vain(now, _TLS.get(failure, "tls_failed"))
         if failure in _CUT:
             step = StepResult(Operation.tls_handshake, failure, 0.0, way.address, tls=TlsEvidence())
             self._reactions.cut_off(watch, path, step, now)

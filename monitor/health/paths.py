@@ -97,7 +97,7 @@ class Path:
     last_try: float = -math.inf
     last_bad: float = -math.inf
     failed_at: float = -math.inf
-    """When a probe last failed on it."""
+    """When a probe, or the handshake of a request, last failed on it."""
     seen: float = -math.inf
     """When a resolver, or the configuration, last gave the address."""
     said: float = -math.inf
@@ -211,6 +211,11 @@ class Path:
         if self.standing in (Standing.ok, Standing.untested):
             self.standing = Standing.suspected
             self._suspect_of(verdict)
+
+    def shown_in_vain(self, now: float, verdict: str) -> None:
+        """Its name was shown by a request, and not answered."""
+        self.doubted(now, verdict)
+        self.failed_at = now
 
     def tested(
         self,

@@ -95,6 +95,21 @@ def test_a_name_that_was_cut_off_is_shown_at_one_address_at_a_time() -> None:
     assert Way(OWN, "192.0.1.1") in tried(paths, 31.0)
 
 
+def test_a_name_is_shown_nowhere_while_the_address_that_it_may_have_shut_is_left_alone() -> None:
+    paths = all_good(paths_of())
+    path(paths, OWN, 1).shown_in_vain(10.0, "tls_timeout")
+    path(paths, OWN, 0).doubted(10.0, "tls_timeout")
+    assert Way(OWN, "192.0.1.1") in tried(paths, 20.0)
+    assert Way(OWN, "192.0.0.1") not in tried(paths, 20.0)
+    assert {way.hostname for way in tried(paths, 20.0)} == {OWN, ALT}
+    left_alone = {"192.0.1.1"}
+    assert {way.hostname for way in plan(paths, 20.0, left_alone)[0]} == {ALT}
+    assert {way.hostname for way in plan(paths, 20.0, left_alone)[1]} <= {ALT}
+    path(paths, OWN, 1).judged("ip_port_block", "suspected", ())
+    path(paths, OWN, 1).hold(200.0)
+    assert Way(OWN, "192.0.0.1") in tried(paths, 20.0), "it is not the name that shuts"
+
+
 PATHS = st.lists(
     st.builds(
         Path,
@@ -117,7 +132,7 @@ def test_after_a_fault_no_address_is_asked_twice(paths: list[Path]) -> None:
 
 @given(PATHS)
 def test_paths_that_work_are_never_left_out(paths: list[Path]) -> None:
-    kept = one_of_each_cut_name(paths)
+    kept = one_of_each_cut_name(paths, paths)
     assert all(one in kept for one in paths if one.standing is Standing.ok)
     assert {one.hostname for one in kept} == {one.hostname for one in paths}
 
