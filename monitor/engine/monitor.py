@@ -196,8 +196,9 @@ class Monitor:
         self._vantages.configure(config.vantages)
         self._totals.set(metrics.PROBE_INTERVAL, config.interval)
 
-    async def start(self) -> None:
-        """Read what was before, then begin: every mirror is unknown until it is probed."""
+    async def start(self, *, probes: bool = True) -> None:
+        """Read what was before, then begin: every mirror is unknown until it is probed. Without
+        `probes` the first ones wait for `begin`."""
         wishes, before = await self._store.wishes(), await self.history.start()
         self._followed = wishes
         known = {i: state for i, state in before.items() if i in self._mirrors}
@@ -208,9 +209,14 @@ class Monitor:
             aside = self.history.aside.get(mirror.id, ())
             self._watches[mirror.id].paths.recall(aside, wall, now)
         self._publish_all()
+        self._housekeeping = self._tasks.service("monitor", self._housekeep)
+        if probes:
+            self.begin()
+
+    def begin(self) -> None:
+        """Begin to probe the mirrors."""
         for mirror_id in self._watches:
             self._schedule.add(mirror_id)
-        self._housekeeping = self._tasks.service("monitor", self._housekeep)
 
     async def stop(self) -> None:
         """Break off all probes; each part ends whatever the end of another one raises."""

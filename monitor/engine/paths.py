@@ -90,7 +90,8 @@ class MirrorPaths:
         """Names of the wildcard that have come into use."""
         self._drawn_at = -math.inf
         self._before: dict[Way, Callable[[Path], None]] = {}
-        """What is done with paths that were left alone before this start, once they are there."""
+        """What is done with paths of which something was known before this start, once they are
+        there."""
         self.configure(mirror, now)
 
     def __iter__(self) -> Iterator[Path]:
@@ -194,6 +195,11 @@ class MirrorPaths:
                 recalled(path)
             else:
                 self._before[way] = recalled
+
+    def when_there(self, way: Way, action: Callable[[Path], None]) -> None:
+        """Do this with a path of a known name once its address is known."""
+        if way.hostname in self.names and len(self._before) < MAX_NAMES * MAX_PER_NAME:
+            self._before.setdefault(way, action)
 
     def judged(
         self, hostname: str, finding: Finding, observations: Iterable[DnsObservation]

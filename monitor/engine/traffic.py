@@ -10,13 +10,14 @@ failure that was heard before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from monitor.diagnosis.verdicts import AFTER_HANDSHAKE
 from monitor.engine.background_checks import BackgroundChecks
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.path_reactions import Reactions
-from monitor.health.paths import is_cut
+from monitor.health.paths import Path, is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import Operation, StepResult, TlsEvidence, Way
 
@@ -97,9 +98,14 @@ class TrafficNews:
     def _failed(self, watch: MirrorState, way: Way, operation: str, failure: str) -> None:
         """A worker could not open a connection over a path, or waited for too long."""
         path = watch.paths.path(way)
-        if path is None:
+        if path is None:  # control is new, and has not asked for addresses yet
+            again = partial(self._path_failed, watch, operation, failure)
+            watch.paths.when_there(way, again)
             return
-        now = self._monotonic()
+        self._path_failed(watch, operation, failure, path)
+
+    def _path_failed(self, watch: MirrorState, operation: str, failure: str, path: Path) -> None:
+        now, way = self._monotonic(), path.way
         path.due()
         self._touched(watch.mirror.id)
         if operation != Operation.tls_handshake.value:

@@ -74,6 +74,8 @@ SIGN_OF_LIFE_EVERY = 5.0
 THREADS_TAKE_TURNS_AFTER = 0.0005
 """Seconds; Python's own 5 ms pass at every system call of the loop while another thread computes:
 pages took up to 72 ms beside scrapes of a hundred mirrors, and take 27."""
+_MEET_WITHIN = 2.0
+"""Seconds that a successor waits for the workers' word; they answer at once unless they hang."""
 GC_THRESHOLDS = (20_000, 10, 20)
 """A scrape of a hundred mirrors makes some 300,000 objects. With Python's own thresholds all others
 were looked through meanwhile, again and again: the loop came more than 50 ms late once a scrape."""
@@ -259,11 +261,13 @@ class Control:
             self._keep_up(stack, "audit", self._audit_trail.run)
             stack.push_async_callback(self._audit_trail.close)
             stack.push_async_callback(self._monitor.stop)
-            await self._monitor.start()
+            await self._monitor.start(probes=False)
             stack.push_async_callback(self._ledger.write)  # what the channels read last
             self._keep_up(stack, "last lists", self._list_keeper.run)
             stack.callback(self._channels.stop)
             self._channels.start(loop)
+            first = self._tasks.job("first probes", self._begin_to_probe)
+            stack.push_async_callback(cancelled, [first])
             for name, sock in listeners.items():
                 await self._serve(name, sock, stack)
             self._keep_up(stack, "told", self._notifier.run)
@@ -289,6 +293,13 @@ class Control:
             self._tell({"type": "ready"})
             stack.callback(self._metrics.keep)
             await self._stop.wait()
+
+    async def _begin_to_probe(self) -> None:
+        """Begin once the workers of a predecessor have told what they saw while it was dead: the
+        first probes might show a blocked name where it was not shown yet."""
+        if self._metrics.succeeds:
+            await self._channels.met(_MEET_WITHIN)
+        self._monitor.begin()
 
     def _keep_up(self, stack: AsyncExitStack, name: str, work: Work) -> None:
         """Run a part for as long as the process."""

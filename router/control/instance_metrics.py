@@ -70,7 +70,9 @@ class InstanceMetrics:
         """Name of this control process among all."""
         self._kept = kept
         self._count = count
-        if kept.restore(self.merged, mirrors):
+        self.succeeds = kept.restore(self.merged, mirrors)
+        """True if there was another control process before this one."""
+        if self.succeeds:
             self.merged.succeed("control", self.process)
             own.add(RESTARTS.name, ("control",))
         self._begin_at_zero(mirrors)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,8 @@ class Slot:
     pid: int = 0
     form: str = ""
     """Compiled or pure, once the worker has said so."""
+    met: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a worker has told this control process which paths fail."""
     behind: bool = False
     """A message was dropped because the worker does not read; it is owed the whole state."""
 
@@ -84,6 +87,14 @@ class WorkerChannels:
                     if slot.behind:
                         break
 
+    async def met(self, within: float) -> None:
+        """Wait until every worker has told what it knew before this control process was there, so
+        many seconds at most: one may be gone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                for slot in self._slots:
+                    await slot.met.wait()
+
     def processes(self) -> dict[int, str]:
         """Process ids by slot; empty while nothing was heard from there."""
         return {slot.number: slot.process for slot in self._slots}
@@ -137,6 +148,8 @@ class WorkerChannels:
             self._merged.update(slot.process, message["rows"])
         else:
             self._on_news(message)
+        if kind == "met":
+            slot.met.set()
 
     def _on_closed(self, slot: Slot) -> None:
         """The supervisor holds both ends: this happens only when it is gone, or by a fault."""

@@ -117,6 +117,12 @@ class Reports:
             self._failures.clear()
             self._refusals.clear()
 
+    def meet_control(self, context: WorkerContext) -> None:
+        """Tell a new control process what it must know before it probes anything."""
+        context.traffic.tell_again()
+        paths = context.traffic.take_failed()
+        self._tell({"type": "met", "process": self._process, "paths": paths})
+
     def _tell_alerts(self, context: WorkerContext) -> None:
         alerts = context.alerts.take()
         if alerts:

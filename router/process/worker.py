@@ -308,10 +308,12 @@ class Worker:
         self._trace(config.traces)
 
     def _meet(self, control: str, secret: str) -> None:
-        """Tell a control process that is new to us which mirrors are ejected."""
+        """Tell a control process that is new to us which paths fail and which mirrors are
+        ejected."""
         if control != self._control:
             self._control = control
             self._questions.reconnect(secret)
+            self._reports.meet_control(self._context)
             self._context.pool.forget_leases()
             self._uses.to_new_control()
             for standing in self._context.pool.standings():

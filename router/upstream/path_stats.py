@@ -51,6 +51,8 @@ class PathStats:
         self._endpoints: dict[tuple[str, int], EndpointStats] = {}
         """By address and port."""
         self._failed: dict[tuple[PathKey, str, str], None] = {}
+        self._troubles: dict[PathKey, Trouble] = {}
+        """The last failure of each path that has not worked since."""
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
@@ -78,17 +80,33 @@ class PathStats:
                     self._endpoint(route).cut_off(route.host, self._clock(), route.successes)
             self._held[endpoint] = until
         _bound(self._held)
-        # a control process that has just begun must not take the wrong name for the blocked one
+        self._troubles[(mirror, route.host, route.address)] = trouble
+        _bound(self._troubles)
+        self._tell(mirror, trouble)
+
+    def _tell(self, mirror: str, trouble: Trouble) -> None:
+        """Have control told of a failure: first, so that no other name is taken for it, of the name
+        that may have shut the address."""
+        route, cut = trouble.route, trouble.failure in CUT and trouble.operation == "tls_handshake"
         guilty = self._endpoint(route).blamed(self._clock()) if cut else ""
         for host in (guilty or route.host, route.host):
             key = (mirror, host, route.address)
             self._failed[(key, trouble.operation, trouble.failure)] = None
         _bound(self._failed)
 
+    def tell_again(self) -> None:
+        """Have a new control process told of the failures that this worker goes by: the one before
+        it has said nothing of them."""
+        for (mirror, _, _), trouble in self._troubles.items():
+            if self._runs(_of_path(trouble.route)):
+                self._tell(mirror, trouble)
+
     def opened(self, mirror: str, route: Route, seconds: float) -> None:
         """A connection came about, TCP and TLS, in this time."""
-        self._opened[(mirror, route.host, route.address)] = (seconds, self._clock())
+        path = (mirror, route.host, route.address)
+        self._opened[path] = (seconds, self._clock())
         _bound(self._opened)
+        self._troubles.pop(path, None)
         self._endpoint(route).opened(route.host, seconds, self._clock())
         self._release(route)
 

@@ -19,7 +19,7 @@ from tests.testkit.censor.rules import DROP, FIN, RST, Action, Residual, Rule, e
 from tests.testkit.certs import Authority
 from tests.testkit.http_client import CHAT
 from tests.testkit.instance import Config, Instance
-from tests.testkit.instance_output import nodes
+from tests.testkit.instance_output import nodes, states
 from tests.testkit.instance_processes import control_pid
 from tests.testkit.mirror.server import TEST_KEY, PretendMirror
 from tests.testkit.wait import wait_until, wait_until_async
@@ -34,6 +34,8 @@ RESIDUAL, HOLD = 2.0, 2.5
 """Seconds that the censor remembers, and that mirrorgate expects it to."""
 LONG_RESIDUAL, LONG_HOLD = 4.0, 4.5
 """The same where a test must end before the name is looked at again, after ten times as long."""
+FOREVER = 90.0
+"""Seconds that a censor remembers, and is expected to, who does not forget before the end."""
 BLOCKED_FOR = 10.0
 ON_ITS_WAY = 0.5
 
@@ -104,6 +106,10 @@ def config(port: int, authority: Authority) -> Config:
 
 def at_one_address(settings: Config) -> None:
     settings["mirrors"][0]["addresses"] = [ADDRESSES[0]]
+
+
+def until_the_end(settings: Config) -> None:
+    settings["monitor"]["residual"] = f"{FOREVER}s"
 
 
 def at_one_address_for_long(settings: Config) -> None:
@@ -236,6 +242,28 @@ async def test_another_name_is_taken_at_the_only_address(
         if number is not signal.SIGSTOP:
             found = f"{ADDRESSES[0]}:{here.port}: sni_block_rst"
             await wait_until_async(lambda: found in here.instance.logs(), 60, found)
+    assert here.failed() == []
+
+
+@pytest.mark.parametrize("action", [RST, DROP], ids=["reset", "drop"])
+@pytest.mark.parametrize(
+    "number", [None, signal.SIGKILL], ids=["control runs", "control is killed"]
+)
+async def test_a_name_shuts_one_of_two_addresses_and_no_other(
+    authority: Authority, tmp_path: Path, number: signal.Signals | None, action: Action
+):
+    """Under another name the second address leads round a censor that remembers, whoever looks."""
+    async with scene(authority, tmp_path, until_the_end) as here:
+        await here.sees(knows(4), "all paths")
+        await here.served_over(BLOCKED, 50)
+        here.block(action, Residual(FOREVER, action))
+        await here.signal_control(number)
+        await wait_until_async(lambda: bool(here.triggers()), 60, "the name to be shown")
+        if number is not None:
+            await here.sees(lambda instance: "control ended" in instance.logs(), "its end")
+            await here.sees(lambda instance: "degraded" in states(instance).values(), "another one")
+        await here.asked_for(15, time.monotonic())
+    assert len({seen.address for seen in here.triggers()}) == 1
     assert here.failed() == []
 
 

@@ -1,6 +1,7 @@
 """Control's side of the feeds: who says hello is told all, and numbers outlive their process."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -64,6 +65,17 @@ async def workers() -> AsyncIterator[Workers]:
     workers.hub.start(asyncio.get_running_loop())
     yield workers
     workers.close()
+
+
+async def test_a_successor_waits_for_the_word_of_every_worker(workers: Workers) -> None:
+    waiting = asyncio.create_task(workers.hub.met(60))
+    workers.say(0, type="met", process="0-1-1", mirrors=["hk"])
+    await wait_until_async(lambda: workers.failures == ["hk"], 60, "the first")
+    assert not waiting.done()
+    workers.say(1, type="met", process="1-2-1", mirrors=[])
+    await asyncio.wait_for(waiting, 60)
+    with contextlib.closing(Workers()) as silent:
+        await silent.hub.met(0.01)
 
 
 def rows(requests: float, doors: float) -> list[list[Any]]:

@@ -140,6 +140,20 @@ def test_a_name_whose_handshake_was_overtaken_is_not_shown_at_a_second_address()
     assert traffic.in_order(ALL) == [A2, B1, B2, A1], "no name was shown"
 
 
+def test_a_new_control_is_told_of_what_fails_and_of_nothing_that_has_worked_since() -> None:
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    for route in (A1, B2):
+        traffic.failed("m", Trouble(route, "tls_handshake", SLOW))
+    told = traffic.take_failed()
+    traffic.opened("m", B2, 0.1)
+    traffic.tell_again()
+    assert traffic.take_failed() == told[:1] == [["m", A1.host, A1.address, "tls_handshake", SLOW]]
+    clock.now += HOLD
+    traffic.tell_again()
+    assert traffic.take_failed() == [], "this worker does not go by it any more"
+
+
 def test_a_name_that_another_has_shut_the_address_for_comes_before_that_one() -> None:
     traffic = PathStats(ManualClock(100.0))
     traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
