@@ -339,7 +339,7 @@ def one_of_each_cut_name(paths: Sequence[Path], known: Sequence[Path]) -> list[P
 
 
 def _proof(path: Path) -> tuple[float, float]:
-    """How much is known of the name's being cut off on this path, then how lately it was."""
+    """Rank of what shows that the name is cut off here: trials, then the time of the last."""
     return path.confidence.net, path.failed_at
 
 
