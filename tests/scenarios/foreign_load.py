@@ -49,8 +49,24 @@ CENSORS = {
     "drop, remembered": "name dropped, remembered",
 }
 CONTROLS = {"well": None, "killed": signal.SIGKILL, "stopped": signal.SIGSTOP}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A block, and the state of control and of the other mirror meanwhile."""
+
+    row: Row
+    signal: signal.Signals | None = None
+    """Sent to control when the block begins."""
+    alone: bool = False
+    """True if there is no other mirror: only the alternate name leads round the block."""
+
+
 CASES = {
-    f"{censor}; control {control}": (ROWS[row], number)
+    f"{censor}; control {control}{'; no other mirror' if alone else ''}": Case(
+        ROWS[row], number, alone
+    )
+    for alone in (False, True)
     for censor, row in CENSORS.items()
     for control, number in CONTROLS.items()
 }
@@ -67,7 +83,7 @@ class Found:
     """Seconds from the end of the block until the main name was in use."""
 
 
-def played(row: Row, number: signal.Signals | None, directory: Path) -> Found:
+def played(case: Case, directory: Path) -> Found:
     """Block the name under load, do that to control, lift the block, and count."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "bulk.bin").write_bytes(b"")
@@ -76,21 +92,23 @@ def played(row: Row, number: signal.Signals | None, directory: Path) -> Found:
         stage = Stage(site)
         for addresses in ((FIRST, SECOND), (OTHER, ANCHOR)):
             site.nginx(*(f"{address}:443 ssl" for address in addresses), keepalive=1)
-        config = row.configuration(stage)
+        config = case.row.configuration(stage)
         main = config["mirrors"][0]
         main |= {"hostnames": [ALTERNATE], "addresses": [FIRST, SECOND]}
         assert config["mirrors"][1]["url"] == f"https://{ELSEWHERE}"
+        if case.alone:
+            del config["mirrors"][1]
         with Instance(config, directory / "instance") as instance:
             stage.base_url = instance.base_url
             watched = Watched(instance)
             wait_until(lambda: watched.works_over(BLOCKED, FIRST), 60, "the main name to be in use")
             with _load(stage):
-                row.trouble(stage)
+                case.row.trouble(stage)
                 began = time.monotonic()
-                if number is not None:
+                if case.signal is not None:
                     pid = control_pid(instance)
                     assert pid is not None
-                    os.kill(pid, number)
+                    os.kill(pid, case.signal)
                 time.sleep(BLOCKED_FOR - (time.monotonic() - began))
                 wait_until(lambda: not watched.works_over(BLOCKED, FIRST), NOTICED, "the block")
                 site.unblock()
@@ -124,5 +142,5 @@ def _load(stage: Stage) -> Iterator[None]:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
-    result = played(*CASES[sys.argv[1]], folder)
+    result = played(CASES[sys.argv[1]], folder)
     (folder / "found.json").write_text(json.dumps(asdict(result)))
