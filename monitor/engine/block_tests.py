@@ -170,7 +170,7 @@ class BlockTests:
     async def _examine(self, case: Case, opened: asyncio.Event) -> None:
         try:
             conclusion = await self._conclusion(case, opened)
-        except EndpointBusy:
+        except (EndpointBusy, NoControls):
             return
         if conclusion is None:
             return
@@ -178,12 +178,9 @@ class BlockTests:
         self._listener.concluded(case, conclusion)
 
     async def _conclusion(self, case: Case, opened: asyncio.Event) -> Conclusion | None:
-        """None when a reload has taken all control names away meanwhile, or when nothing is shut as
-        traffic shows."""
+        """None when nothing is shut, as traffic shows. Raises NoControls, EndpointBusy."""
         triggered: float | None = None
         answered, subject = await self._answered(case), case.subject
-        if answered is None:
-            return None
         if answered and case.erratic:
             return None
         if answered in subject.unproven:
@@ -259,9 +256,8 @@ class BlockTests:
         wait = min(case.timeouts.handshake, self._pace.silent_handshake)
         return replace(case.timeouts, connect=wait, handshake=wait)
 
-    async def _answered(self, case: Case) -> str | None:
-        """The other name under which the endpoint answers; "" if it does not, None when there is
-        no name to try.
+    async def _answered(self, case: Case) -> str:
+        """The other name under which the endpoint answers; "" if it does not. Raises NoControls.
 
         Names of which nothing is known come last, and only where all depends on the endpoint: the
         server may cut off every name but its own.
@@ -278,7 +274,7 @@ class BlockTests:
                 await asyncio.sleep(GLANCE_GAP)
             controls = self._runner.controls_of(subject)  # now: a reload may change them
             if not controls:
-                return None
+                raise NoControls
             name = other or controls[number % len(controls)]
             made = await attempt(Role.control, subject, name, self._contexts, timeouts)
             if made.answered:
@@ -295,6 +291,10 @@ SPARED = "the name is not shown again: it would shut the only address"
 
 class EndpointBusy(Exception):
     """Another experiment runs on the same address and port."""
+
+
+class NoControls(Exception):
+    """A reload has taken all control names away: there is nothing to compare with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,8 @@ class Case:
     """A block, and the state of control and of the other mirror meanwhile."""
 
     row: Row
-    signal: signal.Signals | None = None
-    """Sent to control when the block begins."""
+    to_control: signal.Signals | None = None
+    """The signal that control gets when the block begins."""
     alone: bool = False
     """True if there is no other mirror: only the alternate name leads round the block."""
 
@@ -105,10 +105,10 @@ def played(case: Case, directory: Path) -> Found:
             with _load(stage):
                 case.row.trouble(stage)
                 began = time.monotonic()
-                if case.signal is not None:
+                if case.to_control is not None:
                     pid = control_pid(instance)
                     assert pid is not None
-                    os.kill(pid, case.signal)
+                    os.kill(pid, case.to_control)
                 time.sleep(BLOCKED_FOR - (time.monotonic() - began))
                 wait_until(lambda: not watched.works_over(BLOCKED, FIRST), NOTICED, "the block")
                 site.unblock()
