@@ -267,7 +267,7 @@ class Reactions:
     def spare_name(self, watch: MirrorState, path: Path, now: float) -> None:
         """Do not show the path's name at another address until more is known, if there is a way
         without it."""
-        if watch.paths.detour(path):
+        if watch.paths.has_detour(path):
             for other in watch.paths.under(path.hostname):
                 other.doubted(now, path.verdict)
 

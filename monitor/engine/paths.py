@@ -33,6 +33,8 @@ REMEMBER = 3600.0
 """The same for one that is held: it would come back as if nothing had been."""
 MAX_FORGED = 64
 """Forged addresses of one name that are remembered: injectors have few (GFWatch)."""
+HOPEFUL = (Standing.ok, Standing.untested)
+"""Standings of a path that works, or may."""
 MAX_CHECKED = 4
 """Paths whose handshake one cycle checks, beside the one that it asks."""
 
@@ -249,10 +251,10 @@ class MirrorPaths:
             tuple(path.way for path in due[:MAX_CHECKED]),
         )
 
-    def detour(self, path: Path) -> bool:
+    def has_detour(self, path: Path) -> bool:
         """True if a path works, or may, under another name and over another address."""
         return any(
-            other.standing in (Standing.ok, Standing.untested)
+            other.standing in HOPEFUL
             and other.hostname != path.hostname
             and other.address != path.address
             for other in self._paths.values()
@@ -260,9 +262,8 @@ class MirrorPaths:
 
     def may_work_elsewhere(self, path: Path) -> bool:
         """True if a path over another address works, or has not been tried."""
-        hopeful = (Standing.ok, Standing.untested)
         return any(
-            other.address != path.address and other.standing in hopeful
+            other.address != path.address and other.standing in HOPEFUL
             for other in self._paths.values()
         )
 
@@ -290,7 +291,7 @@ class MirrorPaths:
 
     def _works(self) -> bool:
         standings = {path.standing for path in self._paths.values()}
-        return Standing.ok in standings or Standing.untested in standings or not standings
+        return not standings or not standings.isdisjoint(HOPEFUL)
 
     def _blocked(self) -> dict[str, bool]:
         """The names that were tried; True if blocked."""

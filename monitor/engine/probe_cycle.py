@@ -29,6 +29,10 @@ from monitor.probes.opening import Budget
 from monitor.probes.results import TIMED_OUT, PathResult, StepResult, Way
 from monitor.probes.trial_results import was_cut_off
 
+LONGEST_CHECK = 60.0
+"""Seconds for a check, however long the budget is."""
+SHARE_OF_REST = 0.8
+"""Share of what is left of the budget for one check: ended by itself, silence shows something."""
 LEAST_SILENCE = 2.0
 """Seconds of silence that show something when there is no time for the usual patience: a lost
 packet is repeated after one."""
@@ -124,8 +128,7 @@ class ProbeCycles:
         if budget.is_over() or (path is not None and not self._may_touch(paths, path)):
             return None
         patience = self._patience(paths, way, timeouts)
-        # less than is left of the budget, so that silence shows something
-        left = budget.limit(60.0) * 0.8
+        left = budget.limit(LONGEST_CHECK) * SHARE_OF_REST
         too_short = left < min(LEAST_SILENCE, patience.handshake)
         try:
             if path is not None and path.verdict in AFTER_HANDSHAKE:

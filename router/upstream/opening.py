@@ -25,7 +25,7 @@ from router.wire.faults import contained, guarded, report_fault
 from router.wire.fields import response_rules
 from router.wire.write_batch import WriteBatch
 
-MOST_NAMES = 4
+MOST_RESOLVED = 4
 """Names of a mirror that are resolved here, while the monitor knows no paths."""
 OTHERS_WITHIN = 0.25
 """Seconds that a request waits for the addresses of alternate names, when it has some already."""
@@ -115,7 +115,7 @@ class Opener:
     async def _resolved(self, mirror: MirrorConfig) -> dict[str, tuple[str, ...]]:
         """The addresses of its names, the own one first; the others are waited for a moment, or
         for longer if that does not resolve."""
-        names = names_of(mirror)[:MOST_NAMES]
+        names = names_of(mirror)[:MOST_RESOLVED]
         lookups = {name: asyncio.create_task(self._look_up(mirror, name)) for name in names}
         own, *others = lookups.values()
         try:
