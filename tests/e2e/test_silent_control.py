@@ -143,7 +143,8 @@ def test_an_instance_that_control_has_told_nothing_is_not_ready_and_refuses_no_i
     assert answer.json()["status"] == (
         "bans and issued keys have not come from the control process yet"
     )
-    assert "control is still starting: serving without bans and issued keys" in instance.logs()
+    starting = "control is still starting: serving without bans and issued keys"
+    wait_until(lambda: starting in instance.logs(), 20, starting)
     assert " warning " not in instance.logs(), "a slow start is no fault"
     assert chat(instance.base_url, key=TEST_KEY).status == 200, "callers with own keys are served"
     for issued in (key, new_key("mg-")):
