@@ -60,7 +60,7 @@ def test_with_a_resolver_that_never_answers_it_starts_blames_no_mirror_and_stops
         node = _node(instance)
         assert (node["state"], node["in_rotation"]) == ("unknown", True)
         assert node["detail"] == "the local resolver does not answer"
-        assert "not even about control.test" in instance.logs()
+        wait_until(lambda: "not even about control.test" in instance.logs(), 20, "the log")
         assert chat(instance.base_url).status in (502, 503, 504)
         began = time.monotonic()
         assert instance.stop() == 0

@@ -115,7 +115,7 @@ def test_a_worker_that_starts_while_control_is_silent_has_the_bans_and_keys_of_t
     answer = place.readiness()
     assert answer is not None
     assert (answer.status, answer.json()["status"]) == (200, "ready")
-    assert "serving with the last lists" in instance.logs()
+    wait_until(lambda: "serving with the last lists" in instance.logs(), 20, "the log")
     place.free_control()
     instance.command("bans", "remove", BANNED, check=True)
     wait_until(lambda: chat(instance.base_url, source=BANNED).status == 200, 20, "the ban's end")

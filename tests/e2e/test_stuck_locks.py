@@ -101,7 +101,7 @@ def test_a_stopped_worker_with_a_lock_hinders_nobody_and_is_replaced(instance: I
                 if owner != victim:
                     answers.append(status_on(instance, each))
         assert set(answers) == {200}
-    assert "it does not release a lock" in instance.logs()
+    wait_until(lambda: "it does not release a lock" in instance.logs(), 20, "the log")
 
 
 def _owner(instance: Instance, connection: http.client.HTTPConnection) -> int | None:
