@@ -106,7 +106,7 @@ async def test_an_open_page_shows_a_change_while_it_is_read():
     async with serving_at(app) as url, chromium() as browser:
         page = await browser.new_page()
         await page.goto(f"{url}/?lang=en")
-        await page.wait_for_function("document.documentElement.dataset.liveState === 'live'")
+        await page.wait_for_selector("html[data-live-state=live]", timeout=LIMIT)
         await page.click("#node-hk summary")
         sources.health = (replace(HEALTH[0], state=State.down, verdict="dns_down"), *HEALTH[1:])
         clock[0] += 1
@@ -204,7 +204,10 @@ async def test_the_contents_of_the_instructions_follow_the_reader():
         assert await page.evaluate(current) == ["#start"]
         for place in ("limits", "status", "start"):
             await page.click(f".contents a[href='#{place}']")
-            await page.wait_for_function(f"{current}.join() === '#{place}'", timeout=LIMIT)
+            await page.wait_for_selector(
+                f".contents a[href='#{place}'][aria-current]", timeout=LIMIT
+            )
+            assert len(await page.evaluate(current)) == 1
 
 
 HOSTILE = tuple(dict.fromkeys((*HOSTILE_TEXTS, *PAYLOADS)))
@@ -262,7 +265,7 @@ async def test_hostile_texts_do_nothing_in_a_browser_even_without_our_policy():
         page.on("framenavigated", lambda frame: found.append(frame.url))
         page.on("request", lambda request: found.append(request.url))
         await page.goto(f"{url}/?lang=en")
-        await page.wait_for_function("document.documentElement.dataset.liveState === 'live'")
+        await page.wait_for_selector("html[data-live-state=live]", timeout=LIMIT)
         open_all = "document.querySelectorAll('details').forEach(each => { each.open = true })"
         await page.evaluate(open_all)
         for change in (slice(0, 20), slice(0, None)):  # some parts, and a page anew
