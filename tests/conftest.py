@@ -46,6 +46,8 @@ class HasLogs(Protocol):
 
 
 LONGEST = (
+    "e2e/test_blocked_name.py",
+    "e2e/test_keys_e2e.py",
     "e2e/test_apps.py",
     "e2e/test_history_e2e.py",
     "e2e/test_failover_sdk.py",

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import aiohttp
@@ -38,6 +39,8 @@ FOREVER = 90.0
 """Seconds that a censor remembers, and is expected to, who does not forget before the end."""
 BLOCKED_FOR = 10.0
 ON_ITS_WAY = 0.5
+KILLED, STOPPED = signal.SIGKILL, signal.SIGSTOP
+"""What becomes of the control process; where it is None it goes on."""
 
 
 @dataclass
@@ -226,8 +229,12 @@ async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
 
 @pytest.mark.parametrize(
     ("number", "action"),
-    [(None, RST), (signal.SIGKILL, RST), (signal.SIGSTOP, DROP), (signal.SIGSTOP, RST)],
-    ids=["control runs", "control is killed", "control stands, drop", "control stands, reset"],
+    [
+        pytest.param(None, RST, id="control runs", marks=pytest.mark.prove),
+        pytest.param(KILLED, RST, id="control is killed"),
+        pytest.param(STOPPED, DROP, id="control stands, drop"),
+        pytest.param(STOPPED, RST, id="control stands, reset", marks=pytest.mark.prove),
+    ],
 )
 async def test_another_name_is_taken_at_the_only_address(
     authority: Authority, tmp_path: Path, number: signal.Signals | None, action: Action
@@ -239,15 +246,20 @@ async def test_another_name_is_taken_at_the_only_address(
         await here.signal_control(number)
         here.block(action)
         await here.served_over(ALTERNATE, 100)
-        if number is not signal.SIGSTOP:
+        if number is not STOPPED:
             found = f"{ADDRESSES[0]}:{here.port}: sni_block_rst"
             await wait_until_async(lambda: found in here.instance.logs(), 60, found)
     assert here.failed() == []
 
 
-@pytest.mark.parametrize("action", [RST, DROP], ids=["reset", "drop"])
 @pytest.mark.parametrize(
-    "number", [None, signal.SIGKILL], ids=["control runs", "control is killed"]
+    ("number", "action"),
+    [
+        pytest.param(None, RST, id="control runs, reset", marks=pytest.mark.prove),
+        pytest.param(None, DROP, id="control runs, drop"),
+        pytest.param(KILLED, RST, id="control is killed, reset"),
+        pytest.param(KILLED, DROP, id="control is killed, drop", marks=pytest.mark.prove),
+    ],
 )
 async def test_a_name_shuts_one_of_two_addresses_and_no_other(
     authority: Authority, tmp_path: Path, number: signal.Signals | None, action: Action
@@ -267,10 +279,18 @@ async def test_a_name_shuts_one_of_two_addresses_and_no_other(
     assert here.failed() == []
 
 
-@pytest.mark.parametrize("action", [RST, FIN], ids=["reset", "close"])
-@pytest.mark.parametrize("keeps", [False, True], ids=["mirror closes", "mirror keeps alive"])
 @pytest.mark.parametrize(
-    "number", [None, signal.SIGKILL], ids=["control runs", "control is killed"]
+    ("number", "keeps", "action"),
+    [
+        pytest.param(None, True, FIN, id="control runs, open connections, close"),
+        pytest.param(KILLED, False, RST, id="control is killed, no open connections, reset"),
+        *(
+            pytest.param(*case, marks=pytest.mark.prove)
+            for case in product((None, KILLED), (True, False), (RST, FIN))
+            if case not in ((None, True, FIN), (KILLED, False, RST))
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", None),
 )
 async def test_a_name_shuts_the_only_address_once(
     authority: Authority,
