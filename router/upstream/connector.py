@@ -20,7 +20,7 @@ from monitor.probes.connect import fall_silent_on_close
 from monitor.probes.failures import UNKNOWN, failure_of
 from router.balancing.failure import Failure
 from router.upstream.connection import UpstreamConnection
-from router.upstream.paths import SLOW, Route, Trouble, next_route, once_more
+from router.upstream.paths import HANDSHAKE, SLOW, Route, Trouble, next_route, once_more
 
 MAX_TRIES = 4
 """Paths of one mirror that one request may try."""
@@ -85,7 +85,7 @@ class _Try:
     async def _open(self, factory: Factory, limits: Limits) -> Ready:
         route, began = self.route, time.monotonic()
         sock = await _tcp(route.address, route.port, limits.connect)
-        self.operation = "tls_handshake"
+        self.operation = HANDSHAKE
         connection = await _secure(sock, route.host, factory, limits)
         return Ready(connection, route, time.monotonic() - began)
 

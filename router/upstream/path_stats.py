@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from router.upstream.endpoint_stats import EndpointStats
-from router.upstream.paths import CUT, LAST, RESERVE, SLOW, USABLE, Route, Trouble
+from router.upstream.paths import LAST, RESERVE, USABLE, Route, Trouble
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
@@ -66,17 +66,16 @@ class PathStats:
 
     def failed(self, mirror: str, trouble: Trouble) -> None:
         """A path failed, or kept a request waiting."""
-        route, shown = trouble.route, trouble.operation == "tls_handshake"
-        cut = shown and trouble.failure in CUT
-        until = self._clock() + self._grown(_of_path(route))
-        if cut and not self._runs(_of_path(route)):
+        route, path = trouble.route, _of_path(trouble.route)
+        until = self._clock() + self._grown(path)
+        if trouble.is_cut and not self._runs(path):
             self.noticed.set()
-        self._held[_of_path(route)] = until
-        if cut or (shown and trouble.failure == SLOW):
+        self._held[path] = until
+        if trouble.may_be_cut:
             endpoint, name = _of_cut(route)
             if not self._runs(endpoint) or self._runs(name):  # else another name has shut it
                 self._held[name] = until
-                if cut:
+                if trouble.is_cut:
                     self._endpoint(route).cut_off(route.host, self._clock(), route.successes)
             self._held[endpoint] = until
         _bound(self._held)
@@ -85,11 +84,11 @@ class PathStats:
         self._tell(mirror, trouble)
 
     def _tell(self, mirror: str, trouble: Trouble) -> None:
-        """Have control told of a failure: first, so that no other name is taken for it, of the name
-        that may have shut the address."""
-        route, cut = trouble.route, trouble.failure in CUT and trouble.operation == "tls_handshake"
-        guilty = self._endpoint(route).blamed(self._clock()) if cut else ""
-        for host in (guilty or route.host, route.host):
+        """Have control told of a failure: of a cut first under the name that may have shut the
+        address, so that the one that failed is not blamed for it."""
+        route = trouble.route
+        blamed = self._endpoint(route).blamed(self._clock()) if trouble.is_cut else ""
+        for host in (blamed or route.host, route.host):
             key = (mirror, host, route.address)
             self._failed[(key, trouble.operation, trouble.failure)] = None
         _bound(self._failed)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.verdicts import CERTIFICATE_REFUSED, NAME_CUT
 from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, endpoint_of
+from monitor.probes.results import Operation
 
 CUT = frozenset({"connection_reset", "connection_aborted", "eof_error", "generic_timeout_error"})
 """How a TLS handshake ends that something on the way may have cut off because of its name."""
 CUT_AT_ONCE = CUT - {"generic_timeout_error"}
+HANDSHAKE: Final = Operation.tls_handshake.value
 SLOW = "slow"
 """It had not failed when another path won."""
 USABLE, UNTESTED, RESERVE, LAST = range(4)
@@ -61,16 +64,24 @@ class Trouble:
 
     route: Route
     operation: str
-    """The step that it failed in, as `monitor.probes.results.Operation` names it."""
+    """The step that it failed in, as `Operation` names it."""
     failure: str
     """How: a code of a probe's failure, or `SLOW`."""
 
     @property
+    def is_cut(self) -> bool:
+        """True if something on the way may have cut off the handshake because of its name."""
+        return self.operation == HANDSHAKE and self.failure in CUT
+
+    @property
+    def may_be_cut(self) -> bool:
+        """True also if another path has overtaken the handshake: it may have been dropped."""
+        return self.operation == HANDSHAKE and (self.failure in CUT or self.failure == SLOW)
+
+    @property
     def lies_in_the_answer(self) -> bool:
         """True if a server answered, with something that another name may mend."""
-        return (
-            self.operation == "tls_handshake" and self.failure not in CUT and (self.failure != SLOW)
-        )
+        return self.operation == HANDSHAKE and not self.may_be_cut
 
 
 def next_route(waiting: Sequence[Route], troubles: Iterable[Trouble]) -> Route | None:
@@ -83,7 +94,7 @@ def next_route(waiting: Sequence[Route], troubles: Iterable[Trouble]) -> Route |
     """
     seen = list(troubles)
     addresses = {t.route.address for t in seen if not t.lies_in_the_answer}
-    names = {t.route.host for t in seen if t.operation == "tls_handshake" or t.failure == SLOW}
+    names = {t.route.host for t in seen if t.operation == HANDSHAKE or t.failure == SLOW}
     unreached = {t.route.address for t in seen if t.operation == "connect"}
     slow = any(t.failure == SLOW for t in seen)
     left = [route for route in waiting if not (slow and route.rank == LAST)]
@@ -102,7 +113,7 @@ def once_more(troubles: Sequence[Trouble]) -> Route | None:
             trouble.route
             for trouble in reversed(troubles)
             if trouble.route.proven
-            and trouble.operation == "tls_handshake"
+            and trouble.operation == HANDSHAKE
             and trouble.failure in CUT_AT_ONCE
         ),
         None,
