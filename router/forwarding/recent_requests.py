@@ -23,7 +23,7 @@ class Tried(NamedTuple):
 
     mirror: str
     outcome: str
-    """A failure (`choice.failure`), or the request's outcome where it was the last attempt."""
+    """A failure (`Failure`), or the request's outcome where it was the last attempt."""
     began: float
     ended: float
 

@@ -16,6 +16,7 @@ from router.forwarding.request_context import RequestContext
 from router.upstream.dialect import Dialect
 from router.upstream.request_body import RequestBody
 from router.wire.json_scan import storable, top_values
+from router.wire.octets import BACKSLASH
 from router.wire.request import RequestHead
 from router.wire.timer_wheel import NEVER
 
@@ -23,7 +24,6 @@ MOST_POLICIES = 512
 """Models are clients' own words: beyond this many policies all are forgotten."""
 
 _OTHER: Final = Dialect.other
-_BACKSLASH: Final = ord("\\")
 _TRUE: Final = msgspec.Raw(b"true")
 _FALSE: Final = msgspec.Raw(b"false")
 MOST_MODEL: Final = 128
@@ -112,6 +112,6 @@ def _text(raw: msgspec.Raw) -> str:
     if not data.startswith(b'"'):
         return ""
     try:
-        return storable(json.loads(data)) if _BACKSLASH in data else data[1:-1].decode()
+        return storable(json.loads(data)) if BACKSLASH in data else data[1:-1].decode()
     except ValueError:
         return ""

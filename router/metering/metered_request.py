@@ -114,7 +114,8 @@ class Metering:
         self._named: dict[str, set[str]] = {}
         """By key: models that only a pattern prices, as recorded on the day `_named_on`."""
         self._named_on = ""
-        self._limit = 0
+        self._most_read = 0
+        """Bytes of a body that are collected, and so read, at most."""
 
     def configure(
         self,
@@ -126,7 +127,7 @@ class Metering:
         """`endpoints` is `keys.endpoints`; `models` are those that metrics name; `most_read` is
         `router.replay_body`."""
         self.prices = Prices(prices)
-        self._endpoints, self._models, self._limit = endpoints, models, most_read
+        self._endpoints, self._models, self._most_read = endpoints, models, most_read
 
     def begin(
         self, key: IssuedKey, request: Request, wall: float
@@ -150,7 +151,7 @@ class Metering:
     def _refusal_of_unread(self, request: Request) -> Problem:
         if request.not_json is not None:
             return refusal_of_media(request.not_json)
-        return NO_MEMORY if request.crowded_out else refusal_of_unread(self._limit)
+        return NO_MEMORY if request.crowded_out else refusal_of_unread(self._most_read)
 
     def spent(self, key: IssuedKey) -> Problem | None:
         """Why a key may ask for nothing more: its quota is used up."""
@@ -167,23 +168,16 @@ class Metering:
         asked, picky = None, bool(key.models)
         if body is not None:
             asked = scan_request(body, dialect in _CHUNKS, limits, everywhere=picky)
-        if asked is not None and asked.twice:
-            message = f'The key "{asked.twice}" must be sent once only, and in lower case.'
-            return Problem(400, "ambiguous_request", message)
-        if asked is not None and asked.no_number:
-            message = f'The value of "{asked.no_number}" must be a whole number.'
-            return Problem(400, "ambiguous_request", message)
-        if asked is not None and asked.too_many:
-            message = f'The value of "{asked.too_many}" must be {MOST_COUNT} at most.'
-            return Problem(400, "integer_above_max_value", message)
-        if limited and asked is not None and asked.background:
-            message = 'A key with a quota may not ask for "background", which is not metered.'
-            return Problem(403, "endpoint_not_metered", message)
-        if (limited or key.models) and not upload and asked is None:
-            return self._refusal_of_unread(request)
+        problem = None
+        if asked is not None:
+            problem = _refusal_of_content(asked, limited)
+        elif (limited or picky) and not upload:
+            problem = self._refusal_of_unread(request)
+        if problem is not None:
+            return problem
         model = asked.model if asked is not None else ""
         named = [model] if model or kind is not Kind.free else []
-        named += asked.others if asked is not None else []
+        named += asked.other_models if asked is not None else []
         named += models_of_query(request.target.partition(b"?")[2]) if picky else []
         for each in named:
             problem = refusal_of_model(key, each)
@@ -215,8 +209,8 @@ class Metering:
         *,
         continues: bool,
     ) -> Reservation | Problem:
-        """Reserve what an answer may cost; `size` and `continues` as of `Wanted`, `most_output` as
-        asked for or 0 where the request sets no limit."""
+        """Reserve what an answer may cost; `size` and `continues` as in `RequestScan`,
+        `most_output` as asked for or 0 where the request sets no limit."""
         output = most_output or max(_MOST_OUTPUT, self.typical.output(model))
         usage = Usage(input=self.input_of(model, size, continues=continues), output=output)
         cost = self.cost(key, [model], usage, day_of(wall))[1]
@@ -288,6 +282,23 @@ class Metering:
                 self._totals.add(_TOKENS, (named, kind), amount)
 
 
+def _refusal_of_content(asked: RequestScan, limited: bool) -> Problem | None:
+    """Why this content is not served: servers differ in its meaning, or it could not be metered."""
+    if asked.ambiguous_key:
+        message = f'The key "{asked.ambiguous_key}" must be sent once only, and in lower case.'
+        return Problem(400, "ambiguous_request", message)
+    if asked.not_whole:
+        message = f'The value of "{asked.not_whole}" must be a whole number.'
+        return Problem(400, "ambiguous_request", message)
+    if asked.too_many:
+        message = f'The value of "{asked.too_many}" must be {MOST_COUNT} at most.'
+        return Problem(400, "integer_above_max_value", message)
+    if limited and asked.background:
+        message = 'A key with a quota may not ask for "background", which is not metered.'
+        return Problem(403, "endpoint_not_metered", message)
+    return None
+
+
 class MeteredRequest:
     """One request; it settles once."""
 
@@ -343,7 +354,7 @@ class MeteredRequest:
 
     @property
     def key(self) -> IssuedKey:
-        """Id of the key that is charged."""
+        """The key that is charged."""
         return self._key
 
     @property
@@ -373,8 +384,8 @@ class MeteredRequest:
     def settle(self, outcome: str, wall: float, *, sent: bool, received: int) -> None:
         """The exchange is over.
 
-        `outcome` as `tally` has it; `sent`: a mirror had the whole request; `received`: bytes of
-        its body, which matters where that was not collected.
+        `outcome` as `Stats.finished` has it; `sent`: a mirror had the whole request; `received`:
+        bytes of its body, which matters where that was not collected.
         """
         if self._settled:
             return

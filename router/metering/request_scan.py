@@ -56,23 +56,23 @@ class RequestScan(NamedTuple):
     stream: bool
     background: bool
     """The answer is made later, and fetched."""
-    twice: str
+    ambiguous_key: str
     """A key that is there twice but for letters' case, or that is read here and is not in lower
     case; "" if there is none. Servers differ in which of equal keys counts, and those written in Go
     take any case."""
-    no_number: str
+    not_whole: str
     """A key that decides how much is made, with a value that is no whole number, which some servers
     take for one; "" if there is none."""
     too_many: str
     """A key that asks for more than `MOST_COUNT`; "" if there is none."""
-    others: list[str]
+    other_models: list[str]
     """Further models that it names, to fall back on or for tools; "" for one that is no text."""
     characters: int
     """Of `input`, if that is a text."""
     images: int
     """Images that are asked for."""
     size: int
-    """Bytes that an estimate of the input goes by (below)."""
+    """Bytes that an estimate of the input goes by (`counted_size`)."""
     body: bytes | None
     """The body that also asks for the usage; None when it need not."""
     choices: int
@@ -92,8 +92,8 @@ def scan_request(
     too many parts to be read (`json_scan.py`).
 
     `ask`: where its stream tells its usage only to those who ask, do so. `limits`: the keys that
-    limit the output where this is asked. `everywhere`: `others` has every model that is named,
-    however deep.
+    limit the output where this is asked. `everywhere`: `other_models` has every model that is
+    named, however deep.
     """
     read = members(body)
     if read is None:
@@ -120,10 +120,12 @@ def scan_request(
         model=storable(model[:MOST_MODEL]) if isinstance(model, str) else "",
         stream=stream,
         background=data.get("background") not in (None, False),
-        twice=_twice(read, DECIDING) or _twice(inner, _READ_OPTIONS) or _twice_in_tools(used),
-        no_number=_no_number(data),
+        ambiguous_key=_ambiguous_key(read, DECIDING)
+        or _ambiguous_key(inner, _READ_OPTIONS)
+        or _ambiguous_in_tools(used),
+        not_whole=_not_whole(data),
         too_many="n" if count > MOST_COUNT else "best_of" if best_of > MOST_COUNT else "",
-        others=[*_fallbacks(data.get("models")), *_models_of_tools(used), *deep],
+        other_models=[*_fallbacks(data.get("models")), *_models_of_tools(used), *deep],
         characters=len(spoken) if isinstance(spoken, str) else 0,
         images=count,
         size=counted_size(len(body), data),
@@ -135,12 +137,13 @@ def scan_request(
     )
 
 
-def _twice(found: JsonObject | None, read: frozenset[str]) -> str:
+def _ambiguous_key(found: JsonObject | None, read: frozenset[str]) -> str:
     return ambiguous([each.key for each in found.members], read) if found is not None else ""
 
 
 def ambiguous(keys: Sequence[str], read: frozenset[str]) -> str:
-    """A key that could be taken in two ways, as `Wanted.twice`; `read`: those that are read."""
+    """A key that could be taken in two ways, as `RequestScan.ambiguous_key`; `read`: those that are
+    read."""
     seen: set[str] = set()
     for key in keys:
         folded = fold(key)
@@ -150,7 +153,7 @@ def ambiguous(keys: Sequence[str], read: frozenset[str]) -> str:
     return ""
 
 
-def _no_number(data: Mapping[str, Any]) -> str:
+def _not_whole(data: Mapping[str, Any]) -> str:
     """The first key of a number that some servers see otherwise; "" if there is none."""
     for key in _NUMBERS:
         number = data.get(key)
@@ -204,10 +207,10 @@ def _tools(text: str) -> list[_Pairs] | None:
     return found if len(found) + sum(map(len, found)) <= _MOST_IN_TOOLS else None
 
 
-def _twice_in_tools(tools: list[_Pairs]) -> str:
+def _ambiguous_in_tools(tools: list[_Pairs]) -> str:
     for tool in tools:
-        if twice := ambiguous([key for key, _ in tool], _READ_OF_TOOLS):
-            return twice
+        if ambiguous_key := ambiguous([key for key, _ in tool], _READ_OF_TOOLS):
+            return ambiguous_key
     return ""
 
 
@@ -298,7 +301,7 @@ def _asking(read: JsonObject, options: Member | None, inner: JsonObject | None) 
 
 
 def _in_options(inner: JsonObject) -> tuple[int, int, str]:
-    """Where to put what; nothing if the usage is asked for."""
+    """Where to put what; `""` if the usage is asked for."""
     for each in inner.members:
         if each.key == _USAGE:
             return each.begin, each.end, "" if each.value is True else "true"

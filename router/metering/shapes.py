@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 _Unread = msgspec.Raw
+"""JSON of any kind, passed over as it is."""
 _NONE: Final = msgspec.Raw()
 
 

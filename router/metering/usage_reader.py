@@ -26,8 +26,6 @@ _TOKEN = re.compile(rb'["{}\[\]](?:(?<=")[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z))?'
 _DECODER: Final = json.JSONDecoder()
 _MOST_USAGE = 8 << 10
 """Bytes of a `usage` object."""
-
-
 _decode: Final = msgspec.json.Decoder().decode
 _decode_answer: Final = msgspec.json.Decoder(Answer).decode
 

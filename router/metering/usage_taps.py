@@ -22,6 +22,7 @@ from router.metering.usage_reader import (
     usage_of_event,
 )
 from router.upstream.dialect import Dialect, Sight, look
+from router.wire.octets import BACKSLASH, CR, LF
 from router.wire.sse import EventSplitter
 
 MOST_KEPT: Final = 64 << 10
@@ -101,22 +102,21 @@ MOST_EVENT: Final = 256 << 10
 MOST_TAIL = 64 << 10
 """Bytes of the end of a longer one."""
 _EOL = rb"(?>\r\n|\n|\r)"
-_CR: Final = ord("\r")
 _BLANK: Final = b"\n\n"
 _END = re.compile(_EOL + _EOL)
-_ALONE = re.compile(rb"(?:(?::[^\r\n]*+)?+" + _EOL + rb")++")
+_BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*+)?+" + _EOL + rb")++")
 """Lines that wait for nothing: blank ones and comments, before an event. All at once, for there may
 be as many as bytes."""
-_ALONE_BEGINS: Final = b":\r\n"
+_NO_EVENT_BEGINS: Final = b":\r\n"
 _USAGE = re.compile(rb'"usage"[ \t]*+:[ \t]*+\{')
 _ERROR: Final = re.compile(
     rb'"error"[ \t]*+:[ \t]*+[{"]|"(?:error|response\.failed)"|event: ?error'
 )
-_SAYS: Final = re.compile(
+_CONTENT: Final = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments)"[ \t]*+:[ \t]*+"(?!")'
 )
 _DELTA = re.compile(rb'"type"[ \t]*+:[ \t]*+"(?:[a-z_]+\.[a-z_.]*?delta|content_block_delta)"')
-_SPOKEN: Final = re.compile(
+_CONTENT_TEXT: Final = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments|delta|thinking|partial_json)"'
     rb'[ \t]*+:[ \t]*+"([^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+)'
 )
@@ -129,10 +129,8 @@ _LONGEST_TOKEN: Final = 16
 """Bytes of an event's text up to which it is taken for one token, as nearly all are."""
 _IMAGE = re.compile(rb'"type"[ \t]*+:[ \t]*+"image_(?:generation|edit)\.completed"')
 _chunk: Final = msgspec.json.Decoder(Chunk).decode
-_BEGIN: Final = b"data: {"
-_BEFORE: Final = len("data: ")
-_LF: Final = ord("\n")
-_BACKSLASH: Final = ord("\\")
+_CHUNK_BEGINS: Final = b"data: {"
+_BEFORE_CHUNK: Final = len("data: ")
 _CHAT: Final = Dialect.chat
 _CHUNKS: Final = (Dialect.chat, Dialect.completions)
 
@@ -142,11 +140,11 @@ class EventTap:
 
     __slots__ = (
         "_after_cr",
+        "_content_mark",
         "_dialect",
         "_hid",
         "_hide",
         "_rest",
-        "_says",
         "_tail",
         "content",
         "error",
@@ -162,12 +160,15 @@ class EventTap:
         """`hide`: the event that says nothing but the use is left out."""
         self._dialect = dialect
         self._hide = hide
-        self._says = _SAYS if dialect in _CHUNKS else _DELTA
+        self._content_mark = _CONTENT if dialect in _CHUNKS else _DELTA
         self._rest = b""
         """Of an event that has begun."""
         self._tail = b""
         """The end so far of one that was too long; all of it has gone on."""
-        self._after_cr = self._hid = False
+        self._after_cr = False
+        """True if the last piece ended with a CR that ends an event: its LF may follow."""
+        self._hid = False
+        """True if that event was left out, and so is its LF."""
         self.events = self.content = 0
         """Events, and those with content."""
         self.tokens = 0
@@ -192,22 +193,22 @@ class EventTap:
         text = self._whole_line_end(piece, out)
         if self._tail:
             text = self._read_long(text, out)
-        look, begin = max(0, len(self._rest) - 2), 0
+        search_from, begin = max(0, len(self._rest) - 2), 0
         text = self._rest + text
-        while end := _end_of_event(text, begin, look):
-            self._take(text[begin:end], out)
-            begin = look = end
+        while end := _end_of_event(text, begin, search_from):
+            self._pass_on(text[begin:end], out)
+            begin = search_from = end
         if begin and begin == len(text):
             self._after_cr = text.endswith(b"\r")
         self._rest = text[begin:] if begin else text
-        self._let_go(out)
+        self._give_up_long(out)
         return b"".join(out) if self._hide else piece
 
     def finish(self) -> bytes:
         """The stream has ended: what was kept of an event that lacks its blank line."""
         out: list[bytes] = []
         if self._rest:
-            self._take(self._rest, out)
+            self._pass_on(self._rest, out)
         if self._tail:
             self._end_long(self._tail)
         self._rest = b""
@@ -224,7 +225,7 @@ class EventTap:
             out.append(b"\n")
         return piece[1:]
 
-    def _let_go(self, out: list[bytes]) -> None:
+    def _give_up_long(self, out: list[bytes]) -> None:
         """Give up an event that is too long: its end need not be awaited."""
         rest = self._rest
         if len(rest) > MOST_EVENT:
@@ -253,12 +254,14 @@ class EventTap:
         if told is not None:
             self.usage, self.final = told, True
 
-    def _take(self, event: bytes, out: list[bytes]) -> None:
-        self._hid = event[0] not in _ALONE_BEGINS and self._read(event) and self._hide
+    def _pass_on(self, event: bytes, out: list[bytes]) -> None:
+        """Read an event, and let it go on unless it is left out."""
+        self._hid = event[0] not in _NO_EVENT_BEGINS and self._read(event) and self._hide
         if not self._hid:
             out.append(event)
 
-    def _note(self, choices: list[Choice]) -> None:
+    def _count(self, choices: list[Choice]) -> None:
+        """Count the words of a chunk of the usual shape."""
         said = reasoned = 0
         for choice in choices:
             delta = choice.delta
@@ -273,15 +276,15 @@ class EventTap:
         """Note what an event says; whether that is nothing but the use."""
         self.events += 1
         if self._dialect is _CHAT and (choices := _usual_choices(event)) is not None:
-            self._note(choices)
+            self._count(choices)
             return False
-        if self._says.search(event) is not None:
+        if self._content_mark.search(event) is not None:
             self.content += 1
             self.tokens += tokens_in(event)
         if not self.reasons and (event.find(b'"reasoning') >= 0 or event.find(b"thinking") >= 0):
             self.reasons = _REASONS.search(event) is not None
         has_usage = event.find(b'"usage"') >= 0 and _USAGE.search(event) is not None
-        if not has_usage and not _may_matter(event):
+        if not has_usage and not _may_tell_error_or_image(event):
             return False
         only_usage = False
         for one in EventSplitter(len(event) + 1).feed(event + b"\n\n"):
@@ -301,10 +304,10 @@ def _usual_choices(event: bytes) -> list[Choice] | None:
     """The choices of an event that is one chunk of the usual shape, as nearly every one is: to read
     it takes half of looking for words in any JSON. None where it may say anything else: use, an
     error, tools, or words in another place, or in escapes, which count as they are written."""
-    if not event.startswith(_BEGIN) or not event.endswith(_BLANK):
+    if not event.startswith(_CHUNK_BEGINS) or not event.endswith(_BLANK):
         return None
-    data = event[_BEFORE : -len(_BLANK)]
-    if _BACKSLASH in data or _LF in data:  # another line has a field of its own
+    data = event[_BEFORE_CHUNK : -len(_BLANK)]
+    if BACKSLASH in data or LF in data:  # another line has a field of its own
         return None
     try:
         return _chunk(data).choices
@@ -321,7 +324,7 @@ def _size(text: str | None) -> int:
 
 def tokens_in(event: bytes) -> int:
     """Tokens that an event with content may hold."""
-    return _tokens(sum([len(text[1]) for text in _SPOKEN.finditer(event)]))
+    return _tokens(sum([len(text[1]) for text in _CONTENT_TEXT.finditer(event)]))
 
 
 def _tokens(size: int) -> int:
@@ -329,7 +332,7 @@ def _tokens(size: int) -> int:
     return size // 4 if size > _LONGEST_TOKEN else 1
 
 
-def _may_matter(event: bytes) -> bool:
+def _may_tell_error_or_image(event: bytes) -> bool:
     """True if to look closer at an event for an error or an image; cheap, as nearly none does."""
     if event.find(b"error") >= 0 or event.find(b"response.failed") >= 0:
         return _ERROR.search(event) is not None
@@ -340,21 +343,23 @@ def _is_one_event(piece: bytes) -> bool:
     """True for an event of one line with its blank line, and no comment: as they mostly come."""
     return (
         piece.endswith(_BLANK)
-        and piece.find(_LF) == len(piece) - len(_BLANK)
-        and _CR not in piece
-        and piece[0] not in _ALONE_BEGINS
+        and piece.find(LF) == len(piece) - len(_BLANK)
+        and CR not in piece
+        and piece[0] not in _NO_EVENT_BEGINS
     )
 
 
-def _end_of_event(text: bytes, begin: int, look: int) -> int:
-    """Where an event ends that begins there, or a line before one; 0: not yet. `look` is where
-    that can be seen first."""
+def _end_of_event(text: bytes, begin: int, search_from: int) -> int:
+    """Where an event ends that begins there, or a line before one; 0: not yet. `search_from` is
+    where that can be seen first."""
     if begin == len(text):
         return 0
-    if text[begin] in _ALONE_BEGINS and (alone := _ALONE.match(text, begin)) is not None:
-        return alone.end()
-    if _CR not in text:  # as nearly always; a regular expression costs ten times as much
-        at = text.find(_BLANK, max(begin, look))
+    if text[begin] in _NO_EVENT_BEGINS:
+        between = _BETWEEN_EVENTS.match(text, begin)
+        if between is not None:
+            return between.end()
+    if CR not in text:  # as nearly always; a regular expression costs ten times as much
+        at = text.find(_BLANK, max(begin, search_from))
         return at + len(_BLANK) if at >= 0 else 0
-    found = _END.search(text, max(begin, look))
+    found = _END.search(text, max(begin, search_from))
     return found.end() if found is not None else 0

@@ -17,6 +17,7 @@ from typing import Final
 
 from monitor.common.inflate import READABLE, CannotInflate, Inflater
 from router.wire.error_response import Problem
+from router.wire.octets import AMPERSAND, BACKSLASH, PERCENT
 
 LEAST_KEY = 8
 """Bytes; what is shorter is a word that answers may hold, and no key."""
@@ -35,9 +36,6 @@ _ESCAPE = re.compile(
 )
 """An escaped visible character. Backslashes double with each JSON text within another one."""
 _LONGEST_ESCAPE = 13
-_AMPERSAND: Final = ord("&")
-_PERCENT: Final = ord("%")
-_BACKSLASH: Final = ord("\\")
 _ESCAPE_BEGINS: Final = (b"%", b"\\u00", b"\\/", b"&#")
 _BEGINS = (rb"%", rb"\\u00")
 _PART_OF_ESCAPE = re.compile(
@@ -94,9 +92,9 @@ class KeyForms:
         return any(form in plain for form in self._forms)
 
     def _has_escapes(self, data: bytes) -> bool:
-        if _AMPERSAND in data and data.find(b"&#") >= 0:  # a byte is found ten times as fast as two
+        if AMPERSAND in data and data.find(b"&#") >= 0:  # a byte is found ten times as fast as two
             return True
-        if _PERCENT not in data and _BACKSLASH not in data:
+        if PERCENT not in data and BACKSLASH not in data:
             return False
         return data.find(b"\\/") >= 0 or any(found.search(data) for found in self._escapes)
 

@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from router.wire.octets import CR, LF
+
 _LINE: Final = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r)")
-_LF: Final = ord("\n")
-_CR: Final = ord("\r")
 _BOM: Final = b"\xef\xbb\xbf"
 _TAIL = 512
 _KEPT: Final = 2 << 10
@@ -76,7 +76,7 @@ class EventSplitter:
             self._after_cr = False
         self._rest.append(piece)
         self._rest_size += len(piece)
-        if _LF not in piece and _CR not in piece:
+        if LF not in piece and CR not in piece:
             self._check()
             return []
         text, self._rest_size = self._joined(), 0

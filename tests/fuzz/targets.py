@@ -218,7 +218,7 @@ def body(data: bytes) -> None:
         return
     last = dict(pairs)
     assert (stream, unstored) == (last.get("stream") is True, last.get("store") is False)
-    if asked is None or asked.body is None or asked.twice:
+    if asked is None or asked.body is None or asked.ambiguous_key:
         return
     after = dict(loaded(asked.body) or ())
     options = last.pop("stream_options", None) or {}

@@ -109,7 +109,7 @@ def test_the_model_is_that_of_the_outermost_object():
         b'{"metadata":{"model":"a"},"model":"b","tools":[{"model":"c"}]}', ask=True
     )
     assert asked is not None
-    assert (asked.model, asked.twice) == ("b", "")
+    assert (asked.model, asked.ambiguous_key) == ("b", "")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_model_is_that_of_the_outermost_object():
 def test_duplicate_keys_are_reported(body: bytes, key: str):
     asked = scan_request(body, ask=True)
     assert asked is not None
-    assert asked.twice == key
+    assert asked.ambiguous_key == key
 
 
 def test_characters_images_and_background_are_read():
@@ -192,7 +192,7 @@ def test_values_that_servers_may_take_for_a_number_are_reported(
 ):
     asked = scan_request(f'{{"{key}":{value}}}'.encode(), ask=True)
     assert asked is not None
-    assert asked.no_number == ("" if is_number else key)
+    assert asked.not_whole == ("" if is_number else key)
 
 
 TEXT = st.text(max_size=8)
@@ -257,7 +257,7 @@ def test_a_body_that_would_hold_up_a_worker_is_not_read(name: str, value: str):
 def test_a_float_of_hundreds_of_digits_is_no_count():
     asked = scan_request(b'{"model":"m","n":1.%b}' % (b"0" * 200), ask=True)
     assert asked is not None
-    assert (asked.no_number, asked.choices) == ("n", 1)
+    assert (asked.not_whole, asked.choices) == ("n", 1)
 
 
 def test_floats_within_values_are_not_worked_out():
