@@ -75,7 +75,7 @@ THREADS_TAKE_TURNS_AFTER = 0.0005
 """Seconds; Python's own 5 ms pass at every system call of the loop while another thread computes:
 pages took up to 72 ms beside scrapes of a hundred mirrors, and take 27."""
 _MEET_WITHIN = 2.0
-"""Seconds that a successor waits for the workers' word; they answer at once unless they hang."""
+"""Seconds that a successor waits for "met" of every worker; they answer at once or hang."""
 GC_THRESHOLDS = (20_000, 10, 20)
 """A scrape of a hundred mirrors makes some 300,000 objects. With Python's own thresholds all others
 were looked through meanwhile, again and again: the loop came more than 50 ms late once a scrape."""
@@ -298,7 +298,7 @@ class Control:
         """Begin once the workers of a predecessor have told what they saw while it was dead: the
         first probes might show a blocked name where it was not shown yet."""
         if self._metrics.succeeds:
-            await self._channels.met(_MEET_WITHIN)
+            await self._channels.all_met(_MEET_WITHIN)
         self._monitor.begin()
 
     def _keep_up(self, stack: AsyncExitStack, name: str, work: Work) -> None:

@@ -27,7 +27,7 @@ class Slot:
     form: str = ""
     """Compiled or pure, once the worker has said so."""
     met: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once a worker has told this control process which paths fail."""
+    """Set once a worker has answered this control process with "met": the paths that fail there."""
     behind: bool = False
     """A message was dropped because the worker does not read; it is owed the whole state."""
 
@@ -87,9 +87,8 @@ class WorkerChannels:
                     if slot.behind:
                         break
 
-    async def met(self, within: float) -> None:
-        """Wait until every worker has told what it knew before this control process was there, so
-        many seconds at most: one may be gone."""
+    async def all_met(self, within: float) -> None:
+        """Wait until every worker has sent "met", so many seconds at most: one may be gone."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 for slot in self._slots:

@@ -118,7 +118,8 @@ class Reports:
             self._refusals.clear()
 
     def meet_control(self, context: WorkerContext) -> None:
-        """Tell a new control process what it must know before it probes anything."""
+        """Send a new control process "met": the paths that fail here, which it must know before it
+        probes any."""
         context.traffic.tell_again()
         paths = context.traffic.take_failed()
         self._tell({"type": "met", "process": self._process, "paths": paths})

@@ -68,14 +68,14 @@ async def workers() -> AsyncIterator[Workers]:
 
 
 async def test_a_successor_waits_for_the_word_of_every_worker(workers: Workers) -> None:
-    waiting = asyncio.create_task(workers.hub.met(60))
+    waiting = asyncio.create_task(workers.hub.all_met(60))
     workers.say(0, type="met", process="0-1-1", mirrors=["hk"])
     await wait_until_async(lambda: workers.failures == ["hk"], 60, "the first")
     assert not waiting.done()
     workers.say(1, type="met", process="1-2-1", mirrors=[])
     await asyncio.wait_for(waiting, 60)
     with contextlib.closing(Workers()) as silent:
-        await silent.hub.met(0.01)
+        await silent.hub.all_met(0.01)
 
 
 def rows(requests: float, doors: float) -> list[list[Any]]:
