@@ -106,6 +106,8 @@ class Monitor:
         self._followed: Mapping[str, tuple[Override, float | None]] = {}
         """Overrides by mirror, as the store had them last."""
         self._housekeeping: asyncio.Task[None] | None = None
+        self._began = False
+        """True once the mirrors are probed."""
         self._anchors = Anchors(pace, monotonic)
         self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
         self._witnesses = Witnesses(self._prober.contexts, pace, self._prober.agent, monotonic)
@@ -215,6 +217,7 @@ class Monitor:
 
     def begin(self) -> None:
         """Begin to probe the mirrors."""
+        self._began = True
         for mirror_id in self._watches:
             self._schedule.add(mirror_id)
 
@@ -245,8 +248,8 @@ class Monitor:
             self._watch(mirror)
         self._publish_all()
         self._schedule.set_interval(config.interval)
-        for mirror_id in self._mirrors:
-            self._schedule.add(mirror_id)
+        if self._began:
+            self.begin()
 
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor

@@ -142,7 +142,9 @@ class Setup:
         self.monitors: list[tuple[Monitor, Store]] = []
         self.now = time.time
 
-    async def start(self, config: MonitorConfig = CONFIG, prober: Prober | None = None) -> Monitor:
+    async def start(
+        self, config: MonitorConfig = CONFIG, prober: Prober | None = None, *, probes: bool = True
+    ) -> Monitor:
         self.store = await Store.open(self.url)
         self.board = HealthBoard("here")
         self.totals = MetricRegistry(FAMILIES)
@@ -158,7 +160,7 @@ class Setup:
             prober=prober or self.prober,
         )
         self.monitors.append((monitor, self.store))
-        await monitor.start()
+        await monitor.start(probes=probes)
         return monitor
 
     async def stop(self) -> None:
@@ -210,6 +212,18 @@ async def test_mirrors_begin_unknown_and_usable_and_are_up_after_one_good_probe(
         None,
     )
     assert setup.published[-1] is setup.board.current
+
+
+async def test_a_reload_before_the_first_probes_does_not_begin_them(setup):
+    """Workers are about to tell which paths fail."""
+    monitor = await setup.start(SLOW, probes=False)
+    monitor.configure(SLOW, (*setup.mirrors, mirror("jp")))
+    await setup.store.flush()
+    for _ in range(10):  # as long as tasks take that are there
+        await asyncio.sleep(0)
+    assert set(setup.prober.count.values()) == {0}
+    monitor.begin()
+    await setup.until("jp", State.up)
 
 
 async def test_a_failing_mirror_goes_down_and_comes_back(setup):
