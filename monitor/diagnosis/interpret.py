@@ -83,11 +83,11 @@ def interpret(
     return _all_cut_off(this, decisive, pace)
 
 
-def not_shown_again(
+def interpret_spared(
     trials: Sequence[Trial], pace: DiagnosisTiming, memory: Memory = _NO_MEMORY
 ) -> Finding:
-    """Finding on a name that was cut off, with other names after it, while these are answered
-    again: no more than suspected, for the name is not shown once more to find out.
+    """Finding on a spared name, which was cut off and other names after it, while these are
+    answered again: no more than suspected, for the name is not shown once more to find out.
 
     A server that was away for a moment looks the same.
     """

@@ -17,7 +17,7 @@ from monitor.diagnosis.block_test import Done, Next, next_step, shut_since
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.finding import Finding
-from monitor.diagnosis.interpret import interpret, not_shown_again
+from monitor.diagnosis.interpret import interpret, interpret_spared
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.address_memory import Baseline, RoundTrips
 from monitor.engine.sni_budget import SniBudget
@@ -56,9 +56,9 @@ class Case:
     by_turns: bool = False
     """True if another name was blocked at the endpoint before, and may be free: it is shown before
     this one is shown again and again."""
-    shown_elsewhere: bool = False
-    """True if the name is being examined at another address, so that it is not shown at this one:
-    a spared name, which shut both of them."""
+    tested_elsewhere: bool = False
+    """True if the name, a spared one, is under test at another address: it may have shut both, and
+    is not shown at this one."""
 
     @property
     def endpoint(self) -> str:
@@ -133,7 +133,7 @@ class BlockTests:
         if self.is_busy(case.subject.hostname):
             if not case.spared:
                 return False
-            case = replace(case, shown_elsewhere=True)
+            case = replace(case, tested_elsewhere=True)
         opened = asyncio.Event()
         examine = partial(self._examine, case, opened)
         task = self._supervisor.job("examination", examine, about=case.endpoint)
@@ -191,14 +191,14 @@ class BlockTests:
             if names:
                 open_beside = case.spared and subject.hostname not in names
                 trials = case.before
-                return self._runner.not_shown_again(trials, case.memory) if open_beside else None
+                return self._runner.conclude_spared(trials, case.memory) if open_beside else None
             if case.spared:  # requests had no way without the name while the controls were waiting
                 triggered = self._monotonic()
             self._quarantine.trigger(case.endpoint, triggered)
             self._listener.quarantined(case)
             if case.spared:
                 return await self._spared(case, triggered, opened)
-        if case.shown_elsewhere:
+        if case.tested_elsewhere:
             return None
         conclusion = await self._runner.examine(
             subject,
@@ -233,14 +233,14 @@ class BlockTests:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(due - self._monotonic(), 0.0)):
                     await opened.wait()
-                return self._runner.not_shown_again(trials, case.memory)
+                return self._runner.conclude_spared(trials, case.memory)
             names = self._to_look_with(case.subject)
             if not names:
                 return None
             for name in names:
                 trial = await self._runner.look(case.subject, name, self._patience(case))
                 if trial.answered:
-                    return self._runner.not_shown_again((*trials, trial), case.memory)
+                    return self._runner.conclude_spared((*trials, trial), case.memory)
                 if trial.outcome is Outcome.unreached and since >= hold:
                     return None
             since += min(since, 2 * hold)
@@ -432,10 +432,10 @@ class BlockTestRunner:
         made = (*before, *trials)
         return Conclusion(made, interpret(made, self._pace, memory), why)
 
-    def not_shown_again(self, trials: tuple[Trial, ...], memory: Memory) -> Conclusion:
-        """Conclusion on a name that was cut off, and is not shown again although its endpoint is
-        answered under another one."""
-        return Conclusion(trials, not_shown_again(trials, self._pace, memory), SPARED)
+    def conclude_spared(self, trials: tuple[Trial, ...], memory: Memory) -> Conclusion:
+        """Conclusion on a spared name: its endpoint answers under another one, and it is not shown
+        there again."""
+        return Conclusion(trials, interpret_spared(trials, self._pace, memory), SPARED)
 
     async def look(self, subject: Subject, control: str, timeouts: MonitorTimeouts) -> Trial:
         """Look at an endpoint once, with a control name."""

@@ -143,16 +143,16 @@ class Reactions:
         seconds = sum(step.seconds for step in (connected, shaken) if step is not None)
         before = path.standing
         news = path.probed(now, seconds * 1000, shaken.tls if shaken is not None else None)
-        self._hurry(watch, path, now)
+        self._shorten_holds_elsewhere(watch, path, now)
         if news:
             self._touched(watch.mirror.id)
             if before is not Standing.untested and path.may_say(now):
                 named = "" if path.hostname == path.address else f"{path.hostname} over "
                 log.info("%s: %s%s works again", watch.mirror.id, named, path.address)
 
-    def _hurry(self, watch: MirrorState, path: Path, now: float) -> None:
-        """This path works: a look at a blocked name at another address costs nothing any more, if
-        nobody else depends on that one."""
+    def _shorten_holds_elsewhere(self, watch: MirrorState, path: Path, now: float) -> None:
+        """This path works: a look at a blocked name at another address costs its mirror nothing any
+        more. Holds there end sooner, unless others depend on that address."""
         until = now + self._pace.residual_hold
         for other in watch.paths:
             waits = other.verdict in SNI_BLOCKS and other.held_until > until
@@ -267,7 +267,7 @@ class Reactions:
     def spare_name(self, watch: MirrorState, path: Path, now: float) -> None:
         """Do not show the path's name at another address until more is known, if there is a way
         without it."""
-        if watch.paths.has_detour(path):
+        if watch.paths.may_work_under_another_name(path):
             for other in watch.paths.under(path.hostname):
                 other.doubted(now, path.verdict)
 

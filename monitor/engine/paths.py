@@ -91,9 +91,9 @@ class MirrorPaths:
         self._drawn = 0
         """Names of the wildcard that have come into use."""
         self._drawn_at = -math.inf
-        self._before: dict[Way, Callable[[Path], None]] = {}
-        """What is done with paths of which something was known before this start, once they are
-        there."""
+        self._awaited: dict[Way, Callable[[Path], None]] = {}
+        """Applied to each path once its address is known: what the time before this start, or
+        workers, have shown of it."""
         self.configure(mirror, now)
 
     def __iter__(self) -> Iterator[Path]:
@@ -169,16 +169,16 @@ class MirrorPaths:
             if path is None:
                 path = Path(hostname, address, name.place)
                 if len(self.names) > 1:
-                    self._doubt(path, now)
+                    self._doubt_as_its_name(path, now)
                 self._paths[way] = path
-                if (recall := self._before.pop(way, None)) is not None:
-                    recall(path)
+                if (apply := self._awaited.pop(way, None)) is not None:
+                    apply(path)
             path.given(now, trusted is None or address in trusted)
         self._forget(hostname, now)
 
-    def _doubt(self, path: Path, now: float) -> None:
-        """Take a new path for what others under its name are, if that is cut off, for one hold at
-        most: it would shut one more address for the others."""
+    def _doubt_as_its_name(self, path: Path, now: float) -> None:
+        """Take a new path to be cut off where others under its name are, for one hold at most: to
+        show the name might shut one more address for the others."""
         known = [other for other in self.under(path.hostname) if is_cut(other)]
         if known:
             path.doubted(now, known[0].verdict)
@@ -196,12 +196,13 @@ class MirrorPaths:
             if (path := self._paths.get(way)) is not None:
                 recalled(path)
             else:
-                self._before[way] = recalled
+                self._awaited[way] = recalled
 
-    def when_there(self, way: Way, action: Callable[[Path], None]) -> None:
-        """Do this with a path of a known name once its address is known."""
-        if way.hostname in self.names and len(self._before) < MAX_NAMES * MAX_PER_NAME:
-            self._before.setdefault(way, action)
+    def once_known(self, way: Way, action: Callable[[Path], None]) -> None:
+        """Apply this to a path of a known name once its address is known; of several for one path
+        the first, for it is the oldest that is known to have failed."""
+        if way.hostname in self.names and len(self._awaited) < MAX_NAMES * MAX_PER_NAME:
+            self._awaited.setdefault(way, action)
 
     def judged(
         self, hostname: str, finding: Finding, observations: Iterable[DnsObservation]
@@ -251,7 +252,7 @@ class MirrorPaths:
             tuple(path.way for path in due[:MAX_CHECKED]),
         )
 
-    def has_detour(self, path: Path) -> bool:
+    def may_work_under_another_name(self, path: Path) -> bool:
         """True if a path works, or may, under another name and over another address."""
         return any(
             other.standing in HOPEFUL

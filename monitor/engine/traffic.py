@@ -100,7 +100,7 @@ class TrafficNews:
         path = watch.paths.path(way)
         if path is None:  # control is new, and has not asked for addresses yet
             again = partial(self._path_failed, watch, operation, failure)
-            watch.paths.when_there(way, again)
+            watch.paths.once_known(way, again)
             return
         self._path_failed(watch, operation, failure, path)
 
@@ -111,7 +111,7 @@ class TrafficNews:
         if operation != Operation.tls_handshake.value:
             path.doubted(now, _CONNECT.get(failure, "connect_failed"))
             return
-        path.shown_in_vain(now, _TLS.get(failure, "tls_failed"))
+        path.handshake_failed(now, _TLS.get(failure, "tls_failed"))
         if failure in _CUT:
             step = StepResult(Operation.tls_handshake, failure, 0.0, way.address, tls=TlsEvidence())
             self._reactions.cut_off(watch, path, step, now)

@@ -92,10 +92,13 @@ class Path:
     erratic_at: float = -math.inf
     """When it last answered soon after it had been cut off."""
     last_good: float = -math.inf
+    """When a connection was last known to come about over it."""
     answered: float = -math.inf
     """When the last handshake that came about over it had begun."""
     last_try: float = -math.inf
+    """When a probe last took it, or a connection last came about."""
     last_bad: float = -math.inf
+    """When anything last spoke against it: a failure here, or of a path that it has a part in."""
     failed_at: float = -math.inf
     """When a probe, or the handshake of a request, last failed on it."""
     seen: float = -math.inf
@@ -212,8 +215,8 @@ class Path:
             self.standing = Standing.suspected
             self._suspect_of(verdict)
 
-    def shown_in_vain(self, now: float, verdict: str) -> None:
-        """Its name was shown by a request, and not answered."""
+    def handshake_failed(self, now: float, verdict: str) -> None:
+        """The TLS handshake of a request failed over it, which no probe has seen."""
         self.doubted(now, verdict)
         self.failed_at = now
 

@@ -15,7 +15,7 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.interpret import not_shown_again
+from monitor.diagnosis.interpret import interpret_spared
 from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.timing import NORMAL
 from monitor.diagnosis.verdicts import OURS, VERDICTS, reaction_to
@@ -351,7 +351,7 @@ def test_a_name_is_left_out_where_it_would_shut_the_address_of_another_mirror() 
     assert case.spared
     assert case.subject.fellows == ("b.test",), "names to look with"
     assert place.usable() == [bad], "as long as it is not held"
-    found = not_shown_again(case.before, NORMAL)
+    found = interpret_spared(case.before, NORMAL)
     place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
     assert place.usable() == [], "not even as the last resort of its mirror"
     (its,) = other.paths
@@ -374,7 +374,7 @@ def test_a_name_that_is_left_out_is_so_for_every_mirror_that_has_it() -> None:
     case, bad = cut_off(place), place.path(OWN, NEAR)
     place.reactions.quarantined(case)
     assert place.reactions.is_left_out("c", same)
-    found = not_shown_again(case.before, NORMAL)
+    found = interpret_spared(case.before, NORMAL)
     place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
     assert same.verdict == bad.verdict
     assert same.held_until == bad.held_until
@@ -433,7 +433,7 @@ def test_a_name_waits_for_no_mirror_that_only_answers_with_errors() -> None:
     place, other = Place(replace(SOLE, hostnames=())), other_mirror(NEAR)
     place.watches["b"] = other
     case, bad = cut_off(place), place.path(OWN, NEAR)
-    found = not_shown_again(case.before, NORMAL)
+    found = interpret_spared(case.before, NORMAL)
     place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
     last = StepResult(Operation.http_round_trip, None, 0.1, NEAR, http=HttpAnswer(503))
     probe = Probe(RESOLVED, (PathResult(NEAR, (last,), "b.test"),), Meaning("http_failed", False))
@@ -457,7 +457,7 @@ def test_a_name_that_is_spared_is_looked_at_seldom_and_ever_more_so() -> None:
     assert [path.hostname for path in place.usable()] == [ALT], "the first when the time is over"
     holds = []
     for _ in range(5):
-        found = not_shown_again(case.before, NORMAL)
+        found = interpret_spared(case.before, NORMAL)
         place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
         holds.append(bad.held_until - place.now)
         place.now = bad.held_until
@@ -473,7 +473,7 @@ def test_a_name_that_shut_one_address_is_not_shown_at_once_at_another_one() -> N
     case, elsewhere = cut_off(place), place.path(OWN, FAR)
     assert case.spared
     place.path(ALT, FAR).succeeded(NOW, 20.0)
-    found = not_shown_again(case.before, NORMAL)
+    found = interpret_spared(case.before, NORMAL)
     place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
     assert elsewhere.held_until == NOW + NORMAL.residual_hold
 
@@ -483,7 +483,7 @@ def test_a_name_that_was_spared_is_looked_at_soon_once_another_address_works() -
     for name in (OWN, ALT):
         place.path(name, FAR).doubted(NOW, "tls_timeout")
     case, bad = cut_off(place), place.path(OWN, NEAR)
-    found = not_shown_again(case.before, NORMAL)
+    found = interpret_spared(case.before, NORMAL)
     place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
     assert bad.held_until == NOW + NORMAL.costly_look
     place.now = NOW + 50

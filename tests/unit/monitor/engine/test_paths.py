@@ -97,7 +97,7 @@ def test_a_name_that_was_cut_off_is_shown_at_one_address_at_a_time() -> None:
 
 def test_a_name_is_shown_nowhere_while_the_address_that_it_may_have_shut_is_left_alone() -> None:
     paths = all_good(paths_of())
-    path(paths, OWN, 1).shown_in_vain(10.0, "tls_timeout")
+    path(paths, OWN, 1).handshake_failed(10.0, "tls_timeout")
     path(paths, OWN, 0).doubted(10.0, "tls_timeout")
     assert Way(OWN, "192.0.1.1") in tried(paths, 20.0)
     assert Way(OWN, "192.0.0.1") not in tried(paths, 20.0)
