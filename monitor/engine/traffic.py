@@ -34,6 +34,7 @@ _CONNECT = {
 }
 _CUT = {
     "connection_reset": "tls_reset",
+    "connection_aborted": "tls_reset",
     "eof_error": "tls_eof",
     "generic_timeout_error": "tls_timeout",
 }

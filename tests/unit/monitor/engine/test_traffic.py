@@ -10,8 +10,10 @@ import pytest
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.answer import Meaning
 from monitor.engine.traffic import MOST_LAG, TrafficNews
+from monitor.health.paths import is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import Way
+from router.upstream.paths import CUT
 from tests.unit.monitor.engine.test_path_reactions import ALT, FAR, NEAR, NOW, OWN, Place
 
 
@@ -75,3 +77,18 @@ def test_a_request_that_came_through_counts_from_when_it_began(
     assert (place.quarantine.until(endpoint, place.now) is None) is free
     assert path.standing is Standing.ok, "it is held because it was cut off, and was answered"
     assert suspected == ["a"]
+
+
+@pytest.mark.parametrize("failure", sorted(CUT))
+def test_a_cut_that_is_told_before_the_address_is_known_counts_once_it_is(failure: str) -> None:
+    """As workers tell a new control process, which has asked no resolver yet."""
+    place = Place(MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,)))
+    checks = cast(Any, SimpleNamespace())
+    news = TrafficNews(
+        {"a": place.watch}, place.reactions, checks, lambda _: None, lambda _: None, lambda: NOW
+    )
+    news.hear({"paths": [["a", OWN, NEAR, "tls_handshake", failure]]})
+    for name in (ALT, OWN):
+        place.watch.paths.resolved(name, [NEAR, FAR], NOW)
+    assert all(is_cut(place.path(OWN, address)) for address in (NEAR, FAR))
+    assert [path.way for path in place.usable()] == [Way(ALT, FAR)]
