@@ -15,7 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from monitor.diagnosis.cdn import detect_cdn
-from monitor.diagnosis.evidence import Code, Evidence
+from monitor.diagnosis.clauses import Clause
+from monitor.diagnosis.evidence import Evidence, Value
 from monitor.diagnosis.verdicts import VERDICTS
 from monitor.probes.results import HttpAnswer
 
@@ -34,12 +35,12 @@ OUT_OF_QUOTA = (
 """Codes of errors: OpenAI's guide to error codes, and relays made with One API."""
 _NOT_FOUND = frozenset({404, 405})
 _ORIGIN = {
-    "520": Code.origin_odd,
-    "521": Code.origin_refuses,
-    "522": Code.origin_silent,
-    "523": Code.origin_unrouted,
-    "525": Code.origin_tls,
-    "526": Code.origin_certificate,
+    "520": Clause.origin_odd,
+    "521": Clause.origin_refuses,
+    "522": Clause.origin_silent,
+    "523": Clause.origin_unrouted,
+    "525": Clause.origin_tls,
+    "526": Clause.origin_certificate,
 }
 """https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/;
 530 comes with a code of its own, most often that the origin's name does not resolve (1016)."""
@@ -61,8 +62,10 @@ class Meaning:
     """A clause for people."""
 
     @classmethod
-    def of(cls, verdict: str, seen: Evidence | None = None) -> Meaning:
-        """The meaning of a verdict as the registry has it."""
+    def of(cls, verdict: str, seen: Evidence | Clause | None = None, /, **values: Value) -> Meaning:
+        """The meaning of a verdict as the registry has it; `values` are the clause's parameters."""
+        if isinstance(seen, Clause):
+            seen = Evidence.of(seen, **values)
         return cls(verdict, verdict == OK or VERDICTS[verdict].alive, seen)
 
 
@@ -75,21 +78,21 @@ def meaning_of(answer: HttpAnswer, *, keyed: bool = False) -> Meaning:
 def _cdn_page(answer: HttpAnswer, parsed: Any) -> Meaning | None:
     headers, status = answer.headers, answer.status
     if headers.get("cf-mitigated") == "challenge":
-        return Meaning.of("cdn_challenge", Code.challenge())
+        return Meaning.of("cdn_challenge", Clause.challenge)
     if detect_cdn(headers) != "cloudflare" and "cf-error-type" not in headers:
         return None
     said = _cloudflare_says(headers)
     if status == 524 or said == "524":
-        return Meaning.of("cdn_origin_timeout", Code.origin_too_slow())
+        return Meaning.of("cdn_origin_timeout", Clause.origin_too_slow)
     if 520 <= status <= 526 or status == 530 or said.startswith("52"):
         number = said or str(status)
-        why = _ORIGIN.get(number, Code.origin_lost)()
-        return Meaning.of("cdn_origin_error", Code.origin_unreachable(status=number, why=why))
+        why = Evidence.of(_ORIGIN.get(number, Clause.origin_lost))
+        return Meaning.of("cdn_origin_error", Clause.origin_unreachable, status=number, why=why)
     code = said or ("" if isinstance(parsed, dict) else _cloudflare_code(answer))
     if code == _CLOUDFLARE_RATE_LIMIT:
-        return Meaning.of("cdn_rate_limited", Code.cdn_limits())
+        return Meaning.of("cdn_rate_limited", Clause.cdn_limits)
     if code and (status in (403, 429) or said):
-        return Meaning.of("cdn_access_denied", Code.cdn_denies(code=code))
+        return Meaning.of("cdn_access_denied", Clause.cdn_denies, code=code)
     return None
 
 
@@ -103,20 +106,20 @@ def _cloudflare_says(headers: Mapping[str, str]) -> str:
 def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     status = answer.status
     if status >= 500:
-        return Meaning.of("upstream_overloaded", Code.answers(status=status))
+        return Meaning.of("upstream_overloaded", Clause.answers, status=status)
     if 300 <= status < 400:
-        return Meaning.of("http_diff", Code.redirects(status=status))
+        return Meaning.of("http_diff", Clause.redirects, status=status)
     if status in _NOT_FOUND:
         if is_strange(answer) and answer.completions in _NOT_FOUND:
-            return Meaning.of("not_openai_api", Code.answers_as_another_api(status=status))
+            return Meaning.of("not_openai_api", Clause.answers_as_another_api, status=status)
         return Meaning.of(OK)
     if not isinstance(parsed, dict) and not _looks_like_a_long_list(answer):
-        return Meaning.of("http_diff", Code.answers_otherwise(status=status, kind=_kind(answer)))
+        return Meaning.of("http_diff", Clause.answers_otherwise, status=status, kind=_kind(answer))
     words = _error_words(parsed)
     if status in (401, 403) and any(sign in words.lower() for sign in _ADDRESS):
-        return Meaning.of("upstream_ip_not_allowed", Code.not_on_list())
+        return Meaning.of("upstream_ip_not_allowed", Clause.not_on_list)
     if status == 401 and keyed:
-        return Meaning.of("upstream_key_invalid", Code.own_key_refused())
+        return Meaning.of("upstream_key_invalid", Clause.own_key_refused)
     if status == 401 or (status == 200 and _is_list(answer, parsed)):
         return Meaning.of(OK)
     return _refusal(status, words)
@@ -138,15 +141,15 @@ def is_strange(answer: HttpAnswer | None) -> bool:
 def _refusal(status: int, words: str) -> Meaning:
     if _REGION in words:
         return Meaning.of(
-            "upstream_region_ban", Code.region_not_served(status=status, code=_REGION)
+            "upstream_region_ban", Clause.region_not_served, status=status, code=_REGION
         )
     if quota := next((each for each in OUT_OF_QUOTA if each in words.lower()), ""):
-        return Meaning.of("upstream_quota", Code.quota_used_up(status=status, code=quota))
+        return Meaning.of("upstream_quota", Clause.quota_used_up, status=status, code=quota)
     if status == 429:
-        return Meaning.of("upstream_rate_limited", Code.limits_rate())
+        return Meaning.of("upstream_rate_limited", Clause.limits_rate)
     if status == 403:
-        return Meaning.of("upstream_forbidden", Code.refuses_probe())
-    return Meaning.of("upstream_unexpected", Code.answers_oddly(status=status))
+        return Meaning.of("upstream_forbidden", Clause.refuses_probe)
+    return Meaning.of("upstream_unexpected", Clause.answers_oddly, status=status)
 
 
 def _json(answer: HttpAnswer) -> Any:
@@ -184,8 +187,8 @@ def _cloudflare_code(answer: HttpAnswer) -> str:
 def _kind(answer: HttpAnswer) -> Evidence:
     start = answer.body[:256].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
-        return Code.html_page()
-    return Code.some_text() if start else Code.empty_body()
+        return Evidence.of(Clause.html_page)
+    return Evidence.of(Clause.some_text) if start else Evidence.of(Clause.empty_body)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

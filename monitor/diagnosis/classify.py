@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.diagnosis.answer import Meaning, meaning_of
-from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.clauses import Clause
+from monitor.diagnosis.evidence import Evidence
 from monitor.probes.results import (
     CA_FILE,
     CLIENT_CERTIFICATE,
@@ -31,54 +32,54 @@ _OURS = frozenset(
     {"network_down", "network_unreachable", "host_unreachable", "dns_temporary_failure"}
 )
 
-_NOT_ASKED = ("local_network_down", Code.out_of_resources)
+_NOT_ASKED = ("local_network_down", Clause.out_of_resources)
 
 _DNS = {
     OUT_OF_RESOURCES: _NOT_ASKED,
-    "dns_nxdomain_error": ("dns_down", Code.name_unknown),
-    "dns_no_answer": ("dns_down", Code.name_without_address),
+    "dns_nxdomain_error": ("dns_down", Clause.name_unknown),
+    "dns_no_answer": ("dns_down", Clause.name_without_address),
     "dns_bogon_error": (
         "dns_bogon",
-        Code.name_private,
+        Clause.name_private,
     ),
-    "dns_temporary_failure": ("dns_down", Code.resolver_gave_nothing),
-    TIMED_OUT: ("dns_down", Code.resolver_too_late),
+    "dns_temporary_failure": ("dns_down", Clause.resolver_gave_nothing),
+    TIMED_OUT: ("dns_down", Clause.resolver_too_late),
 }
 _CONNECT = {
     OUT_OF_RESOURCES: _NOT_ASKED,
-    "connection_refused": ("connection_refused", Code.refuses),
-    "connection_reset": ("connection_reset", Code.reset_while_opened),
-    TIMED_OUT: ("ip_unreachable", Code.nothing_answers),
-    "timed_out": ("ip_unreachable", Code.nothing_answers),
-    "host_unreachable": ("ip_unreachable", Code.address_unreachable),
-    "network_unreachable": ("ip_unreachable", Code.no_route),
-    "network_down": ("ip_unreachable", Code.network_down),
+    "connection_refused": ("connection_refused", Clause.refuses),
+    "connection_reset": ("connection_reset", Clause.reset_while_opened),
+    TIMED_OUT: ("ip_unreachable", Clause.nothing_answers),
+    "timed_out": ("ip_unreachable", Clause.nothing_answers),
+    "host_unreachable": ("ip_unreachable", Clause.address_unreachable),
+    "network_unreachable": ("ip_unreachable", Clause.no_route),
+    "network_down": ("ip_unreachable", Clause.network_down),
 }
 _TLS = {
-    "connection_reset": ("tls_reset", Code.hello_reset),
-    "eof_error": ("tls_eof", Code.hello_closed),
-    TIMED_OUT: ("tls_timeout", Code.hello_silence),
-    "timed_out": ("tls_timeout", Code.hello_silence),
-    "ssl_invalid_hostname": ("ssl_invalid_hostname", Code.certificate_of_another),
+    "connection_reset": ("tls_reset", Clause.hello_reset),
+    "eof_error": ("tls_eof", Clause.hello_closed),
+    TIMED_OUT: ("tls_timeout", Clause.hello_silence),
+    "timed_out": ("tls_timeout", Clause.hello_silence),
+    "ssl_invalid_hostname": ("ssl_invalid_hostname", Clause.certificate_of_another),
     "ssl_unknown_authority": (
         "ssl_unknown_authority",
-        Code.certificate_untrusted,
+        Clause.certificate_untrusted,
     ),
-    "ssl_invalid_certificate": ("ssl_invalid_certificate", Code.certificate_refused),
+    "ssl_invalid_certificate": ("ssl_invalid_certificate", Clause.certificate_refused),
 }
 _HTTP = {
-    "connection_reset": ("http_reset", Code.request_reset),
-    "eof_error": ("http_eof", Code.response_cut),
-    TIMED_OUT: ("http_timeout", Code.request_unanswered),
-    "timed_out": ("http_timeout", Code.request_unanswered),
-    "http_request_failed": ("http_malformed", Code.not_http),
+    "connection_reset": ("http_reset", Clause.request_reset),
+    "eof_error": ("http_eof", Clause.response_cut),
+    TIMED_OUT: ("http_timeout", Clause.request_unanswered),
+    "timed_out": ("http_timeout", Clause.request_unanswered),
+    "http_request_failed": ("http_malformed", Clause.not_http),
 }
-_NOTES = {CA_FILE: Code.ca_file_unreadable}
+_NOTES = {CA_FILE: Clause.ca_file_unreadable}
 _TABLES = {
-    Operation.resolve: (_DNS, "dns_down", Code.name_unresolved),
-    Operation.connect: (_CONNECT, "connect_failed", Code.no_connection),
-    Operation.tls_handshake: (_TLS, "tls_failed", Code.handshake_fails),
-    Operation.http_round_trip: (_HTTP, "http_failed", Code.request_fails),
+    Operation.resolve: (_DNS, "dns_down", Clause.name_unresolved),
+    Operation.connect: (_CONNECT, "connect_failed", Clause.no_connection),
+    Operation.tls_handshake: (_TLS, "tls_failed", Clause.handshake_fails),
+    Operation.http_round_trip: (_HTTP, "http_failed", Clause.request_fails),
 }
 
 
@@ -121,16 +122,16 @@ def is_unanswered(resolution: StepResult, paths: Sequence[PathResult]) -> bool:
 def judge_step(step: StepResult) -> Meaning:
     """The verdict on one path, from the step that it ended with."""
     if step.note == CLIENT_CERTIFICATE and _refuses_without(step):
-        return Meaning.of("tls_failed", Code.client_certificate())
+        return Meaning.of("tls_failed", Clause.client_certificate)
     if step.failure is None:
-        return meaning_of(step.http) if step.http else Meaning.of(UNKNOWN, Code.not_probed())
+        return meaning_of(step.http) if step.http else Meaning.of(UNKNOWN, Clause.not_probed)
     if step.tls is not None and (special := _special_tls(step)):
         return special
     if step.lost:
         return _lost(step)
-    table, verdict, sentence = _TABLES[step.operation]
-    verdict, sentence = table.get(step.failure, (verdict, sentence))
-    return Meaning.of(verdict, _NOTES.get(step.note, sentence)())
+    table, verdict, clause = _TABLES[step.operation]
+    verdict, clause = table.get(step.failure, (verdict, clause))
+    return Meaning.of(verdict, _NOTES.get(step.note, clause))
 
 
 def _refuses_without(step: StepResult) -> bool:
@@ -144,8 +145,8 @@ def _refuses_without(step: StepResult) -> bool:
 def _lost(step: StepResult) -> Meaning:
     """The verdict on a path whose handshake passes and whose request does not arrive."""
     if step.control_passes:
-        return Meaning.of("content_block", Code.lost_unlike_control())
-    return Meaning.of("http_timeout", Code.request_lost())
+        return Meaning.of("content_block", Clause.lost_unlike_control)
+    return Meaning.of("http_timeout", Clause.request_lost)
 
 
 def _special_tls(step: StepResult) -> Meaning | None:
@@ -153,17 +154,17 @@ def _special_tls(step: StepResult) -> Meaning | None:
     if seen is None:
         return None
     if seen.verify_code == EXPIRED:
-        return Meaning.of("cert_expired", Code.certificate_over())
+        return Meaning.of("cert_expired", Clause.certificate_over)
     if seen.first_bytes.lstrip().startswith((b"HTTP/", b"<")):
-        return Meaning.of("block_page", Code.plain_page())
+        return Meaning.of("block_page", Clause.plain_page)
     if seen.alert is not None and seen.incompatible:
-        return Meaning("tls_failed", False, Code.tls_incompatible(alert=seen.alert))
+        return Meaning("tls_failed", False, Evidence.of(Clause.tls_incompatible, alert=seen.alert))
     if seen.alert is not None:
         return Meaning(
             "tls_alert",
             False,
-            Code.name_refused(alert=seen.alert),
+            Evidence.of(Clause.name_refused, alert=seen.alert),
         )
     if step.failure == "connection_reset" and seen.received:
-        return Meaning.of("tls_reset_late", Code.handshake_reset())
+        return Meaning.of("tls_reset_late", Clause.handshake_reset)
     return None

@@ -22,6 +22,7 @@ from dataclasses import replace
 from monitor.diagnosis.block_test import Round, rounds_of
 from monitor.diagnosis.certificates import Memory, judge_certificate
 from monitor.diagnosis.classify import judge_step
+from monitor.diagnosis.clauses import Clause
 from monitor.diagnosis.confidence import Confidence, counted, is_injected, residual_seen, spared
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
@@ -110,7 +111,7 @@ def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
         return Finding("ok", ok=1.0, rule="B", evidence=(answered,))
     if outcome is Outcome.alert and seen is not None and seen.alert is not None:
         if seen.incompatible:
-            other = (Code.tls_incompatible(alert=seen.alert),)
+            other = (Evidence.of(Clause.tls_incompatible, alert=seen.alert),)
             return Finding("tls_failed", Level.confirmed, 0.0, 1.0, 0.0, "F", other)
         alert = Code.alert(name=trial.hostname, alert=seen.alert)
         return Finding("tls_alert", Level.confirmed, 0.0, 1.0, 0.0, "F", (alert,))

@@ -17,7 +17,8 @@ from monitor.common.bans import Ban
 from monitor.common.config import MonitorRetention
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, Tasks
-from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.clauses import Clause
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.health.incidents import Incident, Part
 from monitor.health.snapshot import Latency, Override, State
 from monitor.health.uptime import FIVE_MINUTES, HOUR, KNOWN_STATES, Credit, of_bucket, total
@@ -96,7 +97,7 @@ async def test_transitions_come_back_newest_first(store):
     changes = [
         Transition("hk", 1.0, State.up, "ok", None, "here"),
         Transition("us", 2.0, State.up, "ok", None, "here"),
-        Transition("hk", 3.0, State.down, "tls_reset", Code.hello_reset(), "here"),
+        Transition("hk", 3.0, State.down, "tls_reset", Evidence.of(Clause.hello_reset), "here"),
         Transition("hk", 4.0, State.up, "ok", None, "elsewhere"),
     ]
     for change in changes:

@@ -13,6 +13,7 @@ import pytest
 import monitor
 from monitor.common.languages import LANGUAGES
 from monitor.diagnosis.certificates import Memory, judge_certificate
+from monitor.diagnosis.clauses import Clause
 from monitor.diagnosis.evidence import Code, Evidence, said
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.throughput import Sample, judge_throughput
@@ -88,8 +89,10 @@ def words(text: str) -> str:
     return re.sub(r"{.*?}", "", text)
 
 
-@pytest.mark.parametrize("code", Code)
-def test_every_code_has_a_text_in_both_languages_with_the_same_parameters(code: Code) -> None:
+@pytest.mark.parametrize("code", [*Code, *Clause])
+def test_every_code_has_a_text_in_both_languages_with_the_same_parameters(
+    code: Code | Clause,
+) -> None:
     zh, en = code.value
     assert zh
     assert en
@@ -103,10 +106,11 @@ def _calls() -> list[tuple[str, set[str]]]:
     found = []
     for file in Path(monitor.__file__).parent.rglob("*.py"):
         tree = ast.parse(file.read_text("utf-8"))
-        called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        called = {id(each): call for call in calls for each in (call.func, *call.args)}
         for node in ast.walk(tree):
             match node:
-                case ast.Attribute(value=ast.Name(id="Code"), attr=name):
+                case ast.Attribute(value=ast.Name(id="Code" | "Clause"), attr=name):
                     call = called.get(id(node))
                     found.append((name, {k.arg or "**" for k in call.keywords} if call else set()))
     return found
@@ -115,10 +119,12 @@ def _calls() -> list[tuple[str, set[str]]]:
 def test_every_code_is_produced_somewhere_with_its_parameters() -> None:
     """One that is chosen first and called later, as of two, is called with the same."""
     calls = _calls()
-    assert {name for name, _ in calls} == {code.name for code in Code}
+    texts = {code.name: code.value.en for code in (*Code, *Clause)}
+    assert {name for name, _ in calls} == set(texts)
+    assert len(texts) == len(Code) + len(Clause), "both are found by their names"
     chosen_first = {"certificate_not_valid_yet", "refused_certificate"}
     for name, given in calls:
-        assert name in chosen_first or given == parameters(Code[name].value.en), name
+        assert name in chosen_first or given == parameters(texts[name]), name
 
 
 @pytest.mark.parametrize("evidence", sorted(FOUND, key=str), ids=str)

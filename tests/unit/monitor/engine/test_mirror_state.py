@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, MetricRegistry
 from monitor.diagnosis.answer import Meaning
-from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.clauses import Clause
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine.mirror_state import REMEMBERED, MirrorState, RequestRecord, identity
@@ -20,8 +21,8 @@ from monitor.health.state_machine import we_are_blind
 from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
 
 OK = Meaning("ok", True)
-LIMITED = Meaning("upstream_rate_limited", True, Code.limits_rate())
-REFUSED = Meaning("connection_refused", False, Code.refuses())
+LIMITED = Meaning("upstream_rate_limited", True, Evidence.of(Clause.limits_rate))
+REFUSED = Meaning("connection_refused", False, Evidence.of(Clause.refuses))
 MIRROR = MirrorConfig("hk", "https://api.example.com")
 
 
@@ -46,7 +47,7 @@ def test_down_begins_with_the_first_of_the_bad_probes(watch):
     assert give(watch, REFUSED, 13) is None
     change = give(watch, REFUSED, 16)
     assert (change.state, change.at, change.verdict) == (State.down, 10, "connection_refused")
-    assert watch.health().detail == Code.refuses()
+    assert watch.health().detail == Evidence.of(Clause.refuses)
     assert not watch.health().in_rotation
 
 
@@ -62,7 +63,7 @@ def test_a_refusal_that_still_shows_life_is_degraded_and_stays_in_rotation(watch
     change = give(watch, LIMITED, 10)
     assert (change.state, change.at) == (State.degraded, 10)
     assert watch.health().in_rotation
-    assert watch.health().detail == Code.limits_rate()
+    assert watch.health().detail == Evidence.of(Clause.limits_rate)
     assert give(watch, OK, 20).state is State.up
     assert watch.health().detail is None
 

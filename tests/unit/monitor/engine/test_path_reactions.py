@@ -13,7 +13,8 @@ import pytest
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import Meaning
-from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.clauses import Clause
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import interpret_spared
 from monitor.diagnosis.reactions import Scope
@@ -87,7 +88,9 @@ class Place:
     def hear(self, verdict: str, headers: dict[str, str] | None = None) -> MirrorHealth:
         """A probe of the mirror, all the way to its response."""
         meaning = Meaning(
-            verdict, verdict == "ok" or VERDICTS[verdict].alive, Code.answers(status=403)
+            verdict,
+            verdict == "ok" or VERDICTS[verdict].alive,
+            Evidence.of(Clause.answers, status=403),
         )
         http = HttpAnswer(403, headers or {})
         last = StepResult(Operation.http_round_trip, None, 0.1, NEAR, http=http)
