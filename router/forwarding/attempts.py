@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
-from monitor.health.snapshot import State
 from router.admission.shared_table import UNCOUNTED
 from router.balancing.failure import (
     OF_OWN_KEY,
@@ -21,7 +21,7 @@ from router.balancing.failure import (
     broke_off_once,
 )
 from router.balancing.pool import Attempt
-from router.balancing.rate_limit import LENT, should_retry, wait_of
+from router.balancing.rate_limit import should_retry, wait_of
 from router.balancing.retry import (
     ALLOWED,
     Commit,
@@ -32,18 +32,16 @@ from router.balancing.retry import (
     has_another_chance,
     might_leave,
 )
-from router.balancing.timeouts import OVERDUE, leave_early
 from router.forwarding.context import WorkerContext
 from router.forwarding.eligibility import Eligibility
 from router.forwarding.interfaces import ResponseOwner
-from router.forwarding.local_response import FULL, OWN_KEY_SPENT, all_failed, all_limited
+from router.forwarding.local_response import FULL, all_failed
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy
 from router.forwarding.stats import Finished
 from router.upstream.connection import UpstreamConnection
-from router.upstream.limiter import Limiter
-from router.upstream.opening import Opening
+from router.upstream.opening import LateOpening, Opening
 from router.upstream.request_body import RequestBody
 from router.upstream.upstream import FALLBACK_RANKS, ON_TRIAL, Upstream
 from router.wire import trace_context
@@ -209,7 +207,8 @@ class Attempts:
         if taken is None:
             return
         if slow.member.late is None:
-            _let_go_on(self._context, opening, slow)
+            context = self._context
+            LateOpening(opening, slow, context.clock, context.wheel, partial(_failed_late, context))
         else:
             opening.cancel()
             slow.passed_on()
@@ -265,7 +264,9 @@ class Attempts:
             if connection is None and (ready or upstream.left_alone):
                 place = None  # it was not fit to be used again; there may be others
             elif upstream.limiter is not None:
-                place = self._room(upstream, upstream.limiter, connection)
+                place = upstream.enter(
+                    connection, context.clock(), context.wheel.now, context.abandoned.make_way
+                )
             if place is not None:
                 if connection is None and self._rank == ON_TRIAL:
                     upstream.trials.began(now)
@@ -281,32 +282,13 @@ class Attempts:
         to one of them; where none is available, to those that are down, the least bad first.
         After a failure only to the least bad."""
         eligible = self._eligible
-        fitting = [u for u in self._context.upstreams if u.available and eligible.fits(u)]
-        if fitting:
+        if fitting := eligible.available():
             return not again and eligible.ignore_refusals(fitting, repeatable=self._repeatable)
         for rank in FALLBACK_RANKS[: 1 if again else None]:
             if rank > self._rank:
                 self._rank = rank
                 return True
         return False
-
-    def _room(
-        self, upstream: Upstream, limiter: Limiter, connection: UpstreamConnection | None
-    ) -> int | None:
-        """Enter a mirror with limits: the place for its connection; None if it has no room."""
-        context = self._context
-        now = context.clock()
-        connects = connection is None and limiter.counts_connections
-        place = limiter.enter(now, connects)
-        if place is None and connects and self._makes_way(upstream):
-            place = limiter.enter(now, connects)
-        if place is None and connection is not None:
-            upstream.give_back(connection, context.wheel.now)
-        return place
-
-    def _makes_way(self, upstream: Upstream) -> bool:
-        """Close a connection that is not fit for this request, or that no client waits for."""
-        return upstream.drop_idle() or self._context.abandoned.make_way(upstream)
 
     def accepts(self, upstream: Upstream) -> bool:
         """True if this mirror may be chosen now."""
@@ -337,26 +319,13 @@ class Attempts:
 
     def _no_attempt(self) -> Problem:
         """The error when no mirror is left for another attempt; FULL if there may be one soon."""
-        context = self._context
         if self._met_full:
             self._met_full = self.in_turn = False
             return FULL
-        blocks, now = context.pool.blocks, context.clock()
-        eligible, repeatable = self._eligible, self._repeatable
-        fitting = [
-            upstream.id
-            for upstream in context.upstreams
-            if upstream.available
-            and eligible.fits(upstream)
-            and not eligible.refuses(upstream, repeatable=repeatable)
-        ]
-        if self.request.limited_as is LENT:
-            fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
-        wait = blocks.soonest(fitting, self.request.limited_as, now)
-        if wait is not None:
-            spent = blocks.all_spent(fitting, self.request.limited_as, now)
-            return OWN_KEY_SPENT if spent else all_limited(wait)
-        return self.give_up() if self.failed else eligible.no_mirror()
+        limited = self._eligible.limited(self._context.clock(), repeatable=self._repeatable)
+        if limited is not None:
+            return limited
+        return self.give_up() if self.failed else self._eligible.no_mirror()
 
     def unknown_model(self, failure: Failure) -> Problem | None:
         """The error when a mirror says that it does not have the model, and none is known to."""
@@ -406,12 +375,11 @@ class Attempts:
         If not, the error is passed on, and counts against the mirror all the same.
         """
         another = any(map(self.accepts, self._context.upstreams))
-        if another and self._may_repeat(failure, Commit.head_received, look):
-            self._end(failure, look)
-            self.failed.append(FailedAttempt(self.mirror, failure, detail))
-            return True
+        again = another and self._may_repeat(failure, Commit.head_received, look)
         self._end(failure, look)
-        return False
+        if again:
+            self.failed.append(FailedAttempt(self.mirror, failure, detail))
+        return again
 
     def cut(self, failure: Failure) -> None:
         """The answer broke off after the client had its beginning."""
@@ -452,29 +420,15 @@ class Attempts:
         attempt, policy, now = self._attempt, self._policy, self._context.clock()
         if attempt is None or policy.repeat is _NEVER:
             return False
-        upstream = attempt.member
-        if upstream.load.answered_at > since:
-            return False
-        overdue = upstream.load.overdue(now)
-        if not leave_early(
-            now - since,
-            policy.baseline,
-            suspect=_is_suspect(upstream),
-            dead=_seems_dead(upstream),
-            overdue=overdue,
-        ):
+        if not attempt.member.seems_lost(since, policy.baseline, now):
             return False
         rules, budget = self._context.router.retry, self._context.pool.budget
         if not might_leave(
             commit, self._course(), rules, budget, now, replayable=self._body.collected
         ):
             return False
-        return any(self._is_better(other, now) for other in self._context.upstreams)
-
-    def _is_better(self, upstream: Upstream, now: float) -> bool:
-        if not self.accepts(upstream) or _is_suspect(upstream):
-            return False
-        return upstream.load.overdue(now) < OVERDUE
+        others = self._context.upstreams
+        return any(self.accepts(other) and other.seems_well(now) for other in others)
 
     @property
     def usual_seconds(self) -> float:
@@ -551,50 +505,15 @@ class Attempts:
             return  # a file beside the API: what becomes of it says nothing of that
         wait = wait_of(look, context.wall()) if look else None
         attempt.failed(failure, now, retry_after=wait is not None)
-        if failure is Failure.limited:
-            context.pool.blocks.block(self.mirror, None, wait, now)
-        elif failure is Failure.out_of_quota:
-            context.pool.blocks.block(self.mirror, LENT, wait, now)
-        elif failure in OF_REQUESTS:
-            self._eligible.learn(failure, attempt.member, wait, now)
+        self._eligible.learn(failure, attempt.member, wait, now)
         if failure in OF_OWN_KEY:
             context.report_refusal(self.mirror)
         elif TRAITS[failure].blame is not Blame.nobody:
             context.report_failure(self.mirror)
 
 
-def _let_go_on(context: WorkerContext, opening: Opening, attempt: Attempt[Upstream]) -> None:
-    """Let a connection be opened though its request has gone elsewhere, so that the next one finds
-    it, or the failure counts; one for each mirror."""
-    upstream = attempt.member
-
-    def opened(_: Upstream, connection: UpstreamConnection, seconds: float) -> None:
-        upstream.late = None
-        attempt.passed_on()
-        upstream.keep(connection, context.wheel.now)
-
-    def failed(failure: Failure, detail: str) -> None:
-        upstream.late = None
-        attempt.failed(failure, context.clock())
-        context.stats.attempt_failed(upstream.id, failure)
-        if TRAITS[failure].blame is not Blame.nobody:
-            context.report_failure(upstream.id)
-
-    def removed() -> None:
-        upstream.late = None
-        opening.cancel()
-        attempt.passed_on()
-
-    upstream.late = removed
-    opening.go_on_for(opened, failed, removed)
-
-
-def _is_suspect(upstream: Upstream) -> bool:
-    """True if probes, its breaker or its last request say that it may be failing."""
-    unwell = upstream.health.state in (State.down, State.degraded)
-    return unwell or not upstream.breaker.closed or upstream.watch.failed_last
-
-
-def _seems_dead(upstream: Upstream) -> bool:
-    """True if neither probes nor requests reach it."""
-    return upstream.health.state is State.down and upstream.watch.unreached
+def _failed_late(context: WorkerContext, mirror: str, failure: Failure) -> None:
+    """A connection was not opened for which no request waits any more."""
+    context.stats.attempt_failed(mirror, failure)
+    if TRAITS[failure].blame is not Blame.nobody:
+        context.report_failure(mirror)

@@ -8,14 +8,17 @@ from typing import Final
 from router.admission.credentials import Caller
 from router.admission.key_index import IssuedKey
 from router.balancing.accounts import account_of, is_stateful
-from router.balancing.failure import Failure
+from router.balancing.failure import OF_REQUESTS, Failure
+from router.balancing.rate_limit import LENT
 from router.balancing.refusals import OfRequest
 from router.forwarding.context import WorkerContext
 from router.forwarding.local_response import (
     ACCOUNT_OUTAGE,
     NO_KEY_LENT,
     OUTAGE,
+    OWN_KEY_SPENT,
     UNSERVED,
+    all_limited,
     no_key_fits,
     unknown_model,
 )
@@ -135,6 +138,10 @@ class Eligibility:
             self._model = self._request.model or model_of(self._body.peek())
         return self._model
 
+    def available(self) -> list[Upstream]:
+        """The mirrors that could serve the request and are in rotation."""
+        return [one for one in self._context.upstreams if one.available and self.fits(one)]
+
     # Refusals
 
     def refuses(self, upstream: Upstream, *, repeatable: bool) -> bool:
@@ -176,17 +183,33 @@ class Eligibility:
             self._refusals.served(mirror)
 
     def learn(self, failure: Failure, upstream: Upstream, wait: float | None, now: float) -> None:
-        """The mirror has refused this kind of request: such requests keep away for a while. `wait`:
-        the seconds that it has asked for, if any."""
-        if failure in (Failure.key_limited, Failure.key_spent):
+        """An attempt has failed: where the mirror has refused it, such requests keep away for a
+        while. `wait`: the seconds that it has asked for, if any."""
+        blocks = self._context.pool.blocks
+        if failure is Failure.limited:
+            blocks.block(upstream.id, None, wait, now)
+        elif failure is Failure.out_of_quota:
+            blocks.block(upstream.id, LENT, wait, now)
+        elif failure in (Failure.key_limited, Failure.key_spent):
             key, spent = self._request.limited_as, failure is Failure.key_spent
             for mirror in _of_account(upstream, self._context.upstreams):
-                self._context.pool.blocks.block(mirror, key, wait, now, spent=spent)
-            return
-        self._refusals = self._refusals or self._known_refusals()
-        self._refusals.learn(failure, upstream.id, now)
+                blocks.block(mirror, key, wait, now, spent=spent)
+        elif failure in OF_REQUESTS:
+            self._refusals = self._refusals or self._known_refusals()
+            self._refusals.learn(failure, upstream.id, now)
 
     # Errors
+
+    def limited(self, now: float, *, repeatable: bool) -> Problem | None:
+        """The error while all mirrors that fit limit such requests; None if one does not."""
+        blocks, key = self._context.pool.blocks, self._request.limited_as
+        fitting = [u.id for u in self.available() if not self.refuses(u, repeatable=repeatable)]
+        if key is LENT:
+            fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
+        wait = blocks.soonest(fitting, key, now)
+        if wait is None:
+            return None
+        return OWN_KEY_SPENT if blocks.all_spent(fitting, key, now) else all_limited(wait)
 
     def unknown_model(self) -> Problem | None:
         """The error in place of a mirror's own that it does not have the model, if none is known to

@@ -16,6 +16,7 @@ from monitor.probes.tls import TlsContexts
 from router.admission.shared_table import UNCOUNTED
 from router.balancing.config import TimeoutConfig
 from router.balancing.failure import Failure
+from router.balancing.pool import Attempt
 from router.upstream.connection import UpstreamConnection
 from router.upstream.connector import ConnectFailed, Limits, Ready, connect
 from router.upstream.path_stats import PathStats
@@ -23,6 +24,7 @@ from router.upstream.paths import Route, share_one_address
 from router.upstream.upstream import Upstream
 from router.wire.faults import contained, guarded, report_fault
 from router.wire.fields import response_rules
+from router.wire.timer_wheel import TimerWheel
 from router.wire.write_batch import WriteBatch
 
 MOST_RESOLVED = 4
@@ -220,3 +222,42 @@ class Opening:
         self._vacate()
         connection.leave()
         self._abort()
+
+
+class LateOpening:
+    """An opening that goes on though its request has gone elsewhere, so that the next one finds the
+    connection, or the failure counts; one for each mirror, which ends it by `late`."""
+
+    def __init__(
+        self,
+        opening: Opening,
+        attempt: Attempt[Upstream],
+        clock: Callable[[], float],
+        wheel: TimerWheel,
+        report: Callable[[str, Failure], None],
+    ) -> None:
+        """`report` gets the mirror's id and the failure, if it comes to that."""
+        self._opening = opening
+        self._attempt = attempt
+        self._clock = clock
+        self._wheel = wheel
+        self._report = report
+        attempt.member.late = self.cancel
+        opening.go_on_for(self._opened, self._failed, self.cancel)
+
+    def cancel(self) -> None:
+        """Stop; it says nothing of the mirror."""
+        self._attempt.member.late = None
+        self._opening.cancel()
+        self._attempt.passed_on()
+
+    def _opened(self, upstream: Upstream, connection: UpstreamConnection, seconds: float) -> None:
+        upstream.late = None
+        self._attempt.passed_on()
+        upstream.keep(connection, self._wheel.now)
+
+    def _failed(self, failure: Failure, detail: str) -> None:
+        upstream = self._attempt.member
+        upstream.late = None
+        self._attempt.failed(failure, self._clock())
+        self._report(upstream.id, failure)

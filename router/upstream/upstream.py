@@ -17,11 +17,12 @@ from monitor.common.config import MirrorConfig
 from monitor.diagnosis.verdicts import ANSWERED, NAME_CUT, REACHED
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.admission.client_address import named_key
-from router.admission.shared_table import Table
+from router.admission.shared_table import UNCOUNTED, Table
 from router.balancing.breaker import Breaker
 from router.balancing.config import BalanceConfig, EjectionConfig, Settings
 from router.balancing.ejection import FailureWatch
-from router.balancing.load import Load, network_terms
+from router.balancing.load import Baseline, Load, network_terms
+from router.balancing.timeouts import OVERDUE, leave_early
 from router.upstream.connection import UpstreamConnection
 from router.upstream.key_leaks import KeyForms
 from router.upstream.limiter import Limiter
@@ -236,6 +237,29 @@ class Upstream:
         return LEFT_ALONE_SECONDS if self.left_alone else IDLE_SECONDS
 
     @property
+    def is_suspect(self) -> bool:
+        """True if probes, its breaker or its last request say that it may be failing."""
+        unwell = self.health.state in (State.down, State.degraded)
+        return unwell or not self.breaker.closed or self.watch.failed_last
+
+    def seems_well(self, now: float) -> bool:
+        """True if nothing says that it may be failing."""
+        return not self.is_suspect and self.load.overdue(now) < OVERDUE
+
+    def seems_lost(self, since: float, baseline: Baseline, now: float) -> bool:
+        """True if it has answered nobody since then, when it got a request with this baseline, and
+        is most likely dead."""
+        if self.load.answered_at > since:
+            return False
+        return leave_early(
+            now - since,
+            baseline,
+            suspect=self.is_suspect,
+            dead=self.health.state is State.down and self.watch.unreached,
+            overdue=self.load.overdue(now),
+        )
+
+    @property
     def has_idle(self) -> bool:
         """True if a connection waits to be used again."""
         return bool(self._idle)
@@ -274,6 +298,29 @@ class Upstream:
             self._idle.popleft().leave()
         if self.left_alone and not self.available:
             self.settle(0.0)  # it can be used again, over this one
+
+    def enter(
+        self,
+        connection: UpstreamConnection | None,
+        now: float,
+        wheel_now: float,
+        make_way: Callable[[Upstream], bool],
+    ) -> int | None:
+        """Enter a mirror with limits, over this connection or a new one: the place of a new one, or
+        UNCOUNTED. None if there is no room: then the connection waits again.
+
+        `make_way` ends one that no client waits for; whether there was one.
+        """
+        limiter = self.limiter
+        if limiter is None:
+            return UNCOUNTED
+        connects = connection is None and limiter.counts_connections
+        place = limiter.enter(now, connects)
+        if place is None and connects and (self.drop_idle() or make_way(self)):
+            place = limiter.enter(now, connects)
+        if place is None and connection is not None:
+            self.give_back(connection, wheel_now)
+        return place
 
     def drop_idle(self) -> bool:
         """Close the connection that has waited for longest; whether there was one."""
