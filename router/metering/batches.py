@@ -62,7 +62,7 @@ class UsageBatches:
             sums[at] += amount
             at += 1
         sums[at] += cost
-        before = self.spent(key)
+        before = self.spent(key)  # `and_also` takes 3500 instructions more, 0.6 % of such a request
         self._spent[key] = Spent(before.cost + cost, before.tokens + usage.tokens)
 
     def spent(self, key: str) -> Spent:
