@@ -315,9 +315,7 @@ class Exchange(ResponseOwner):
         elif names and request.shape[3]:
             body.rename_models(self.head.look[b"content-type"], names)
         size, parts = body.outgoing(metered.body if metered is not None else None, names)
-        plain = request.caller is not _OWN or self.deadlines.comments
-        plain = plain or (request.names_images and upstream.relays_images)
-        fields = request.fields_for(upstream, plain)
+        fields = request.fields_for(upstream, self.deadlines.comments)
         if context.tracer is not None:
             fields += attempts.trace_fields()
         prefix, host = b"" if request.mirror else upstream.base_path, connection.authority

@@ -139,6 +139,7 @@ class RequestContext:
         """
         in_path = path_holds_key(target, config.keys.prefix)
         self.problem: Problem | None = _KEY_IN_PATH if in_path else None
+        """The refusal of the head, if any; without a key also that of anonymous callers."""
         self.shown = target
         """The target, for logs: without what looks like a key in its path."""
         if in_path or b"/sk-" in target:
@@ -148,7 +149,6 @@ class RequestContext:
             looks_mistyped(key, prefix) for key in self.credentials.keys
         )
         """True if the caller's key is nearly one that could have been issued here."""
-        """The refusal of the head, if any; without a key also that of anonymous callers."""
         self._head = head
         self._fields: dict[tuple[bytes, bool], bytes] = {}
 
@@ -161,14 +161,16 @@ class RequestContext:
             self._pepper, self.digest = ring.pepper, ring.digest(self.credentials.keys[0])
         return ring.find(self.digest, wall)
 
-    def fields_for(self, upstream: Upstream, talks: bool) -> bytes:
-        """The fields that this mirror gets, with the key that it takes.
-
-        `talks`: we may have to read it or say something in it, so it must not be compressed.
-        """
-        key = b"" if self.caller is _OWN else upstream.api_key
-        known = self._fields.get((key, talks))
+    def fields_for(self, upstream: Upstream, comments: bool) -> bytes:
+        """The fields that this mirror gets, with the key that it takes. `comments`: the response
+        may get some. Then, or where it is read, it must not be compressed."""
+        key, plain = b"", comments
+        if self.uses_mirror_key:
+            key, plain = upstream.api_key, True
+        elif self.names_images and upstream.relays_images:
+            plain = True
+        known = self._fields.get((key, plain))
         if known is None:
-            known = fields_with_key(self._head, self.credentials, key, plain=talks)
-            self._fields[key, talks] = known
+            known = fields_with_key(self._head, self.credentials, key, plain=plain)
+            self._fields[key, plain] = known
         return known
