@@ -51,13 +51,15 @@ class PathStats:
         self._endpoints: dict[tuple[str, int], EndpointStats] = {}
         """By address and port."""
         self._failed: dict[tuple[PathKey, str, str], None] = {}
+        """Failures that control is to be told of, in their order: path, operation, failure."""
         self._troubles: dict[PathKey, Trouble] = {}
         """The last failure of each path that has not worked since."""
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
+        """Longer answers that control is to be told of: mirror, bytes, True if it broke off."""
         self._served: dict[str, float] = {}
-        """When each mirror has last given a whole answer of a model."""
+        """When each mirror has last given a whole answer of a model, on the clock."""
         self.noticed = asyncio.Event()
         """Set when a name was cut off where it worked: others are about to show it elsewhere."""
 
