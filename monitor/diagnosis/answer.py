@@ -110,9 +110,7 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     if 300 <= status < 400:
         return Meaning.of("http_diff", Clause.redirects, status=status)
     if status in _NOT_FOUND:
-        if is_strange(answer) and answer.completions in _NOT_FOUND:
-            return Meaning.of("not_openai_api", Clause.answers_as_another_api, status=status)
-        return Meaning.of(OK)
+        return _without_a_list(answer, parsed)
     if not isinstance(parsed, dict) and not _looks_like_a_long_list(answer):
         return Meaning.of("http_diff", Clause.answers_otherwise, status=status, kind=_kind(answer))
     words = _error_words(parsed)
@@ -125,17 +123,25 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     return _refusal(status, words)
 
 
+def _without_a_list(answer: HttpAnswer, parsed: Any) -> Meaning:
+    """Judge a server without a list of models: what else it knows tells whether it is a relay."""
+    status = answer.status
+    if not is_strange(answer) or answer.completions not in _NOT_FOUND:
+        return Meaning.of(OK)
+    if parsed is None:
+        return Meaning.of("http_diff", Clause.answers_otherwise, status=status, kind=_kind(answer))
+    return Meaning.of("not_openai_api", Clause.answers_as_another_api, status=status)
+
+
 def is_strange(answer: HttpAnswer | None) -> bool:
-    """True if there is no list of models, and that is said in JSON as OpenAI does not say it.
+    """True if there is no list of models, and that is not said as OpenAI says it.
 
     A relay may do so too, so that it is asked about completions as well.
     """
     if answer is None or answer.status not in _NOT_FOUND:
         return False
     parsed = _json(answer)
-    return parsed is not None and not (
-        isinstance(parsed, dict) and isinstance(parsed.get("error"), dict)
-    )
+    return not (isinstance(parsed, dict) and isinstance(parsed.get("error"), dict))
 
 
 def _refusal(status: int, words: str) -> Meaning:

@@ -153,7 +153,7 @@ VERDICTS: Mapping[str, Verdict] = {
     "http_malformed": Verdict("an answer that is not HTTP/1", UNANSWERED),
     "http_failed": Verdict("another fault in the request", UNANSWERED),
     "http_diff": Verdict(
-        "a redirect, or a page instead of the API",
+        "a redirect, or a page instead of the API; with 404 or 405, for completions too",
         Reaction(Scope.mirror, 600.0, 3600.0, alert=True),
     ),
     "not_openai_api": Verdict(

@@ -115,17 +115,28 @@ async def test_a_good_mirror_is_good_and_shows_its_facts(serve, authority: Autho
     assert report.lines()[-1] == "verdict: ok"
 
 
+OTHER_JSON = b'{"status":404,"error":"Not Found"}'
+PAGE_404 = b"<html><head><title>404 Not Found</title></head></html>"
+
+
 @pytest.mark.parametrize(
-    ("completions", "verdict"), [("404 Not Found", "not_openai_api"), ("401 Unauthorized", "ok")]
+    ("body", "completions", "verdict"),
+    [
+        (OTHER_JSON, "404 Not Found", "not_openai_api"),
+        (OTHER_JSON, "401 Unauthorized", "ok"),
+        (PAGE_404, "404 Not Found", "http_diff"),
+        (PAGE_404, "401 Unauthorized", "ok"),
+    ],
 )
-async def test_a_mirror_without_a_list_is_asked_about_completions(serve, completions, verdict):
+async def test_a_mirror_without_a_list_is_asked_about_completions(
+    serve, body, completions, verdict
+):
     asked = []
 
     async def other_api(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         asked.append(head.split(b" HTTP/")[0])
         status = completions if head.startswith(b"POST") else "404 Not Found"
-        body = b'{"status":404,"error":"Not Found"}'
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
     report = await probe(f"http://127.0.0.1:{await serve(other_api)}/base")

@@ -29,10 +29,16 @@ ANOTHER = b'{"status": 404, "error": "Not Found", "path": "/v1/models"}'
         (ANOTHER, 400, "ok"),
         (ANOTHER, None, "ok"),
         (error("unknown_url"), 404, "ok"),
-        (HTML, 404, "ok"),
+        (error("unknown_url"), 405, "ok"),
+        (HTML, 404, "http_diff"),
+        (HTML, 405, "http_diff"),
+        (b"404 page not found", 404, "http_diff"),
+        (b"", 404, "http_diff"),
+        (HTML, 401, "ok"),
+        (HTML, None, "ok"),
     ],
 )
-def test_another_api_does_not_know_completions_either(body, completions, verdict):
+def test_what_is_not_the_api_does_not_know_completions_either(body, completions, verdict):
     meaning = meaning_of(HttpAnswer(404, {}, body, completions=completions))
     assert (meaning.verdict, meaning.alive) == (verdict, verdict == "ok")
 
