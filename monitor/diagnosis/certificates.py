@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.probes.results import TlsEvidence
-from monitor.probes.verify_codes import EXPIRED, NOT_YET_VALID, UNKNOWN_AUTHORITY, WRONG_NAME
+from monitor.probes.verify_codes import (
+    EXPIRED,
+    NO_ISSUER,
+    NOT_YET_VALID,
+    UNKNOWN_AUTHORITY,
+    WRONG_NAME,
+)
 
 WARN_DAYS = 14
 _DAY = 86400.0
@@ -57,13 +63,17 @@ def judge_certificate(seen: TlsEvidence, hostname: str, memory: Memory) -> Findi
     if seen.verify_code in UNKNOWN_AUTHORITY and memory.sha256:
         before = Code.verified_before(issuer=memory.issuer or Code.issuer_trusted())
         now = Code.untrusted_certificate_now(name=hostname, certificate=shown)
+        if seen.verify_code in NO_ISSUER and seen.issuer and seen.issuer == memory.issuer:
+            told = (before, now, Code.link_not_sent())
+            return _fact("ssl_unknown_authority", told, 0.1, 0.9)
         return Finding("tls_mitm", Level.suspected, 0.9, 0.1, 0.0, "G", (before, now))
     if seen.verify_code in WRONG_NAME:
         wrong = Code.wrong_certificate(name=hostname, certificate=shown)
         return _fact("ssl_invalid_hostname", (wrong,), 0.3, 0.7)
     if seen.verify_code in UNKNOWN_AUTHORITY:
         untrusted = Code.untrusted_certificate(name=hostname, certificate=shown)
-        return _fact("ssl_unknown_authority", (untrusted,), 0.3, 0.7)
+        links = (Code.link_not_sent(),) if seen.verify_code in NO_ISSUER else ()
+        return _fact("ssl_unknown_authority", (untrusted, *links), 0.3, 0.7)
     early = seen.verify_code == NOT_YET_VALID
     code = Code.certificate_not_valid_yet if early else Code.refused_certificate
     return _fact("ssl_invalid_certificate", (code(code=seen.verify_code),), 0.1, 0.9)

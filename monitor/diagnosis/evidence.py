@@ -272,6 +272,11 @@ class Code(Enum):
         "此前由 {issuer} 签发的证书在此验证通过。",
         "A certificate issued by {issuer} passed verification here before.",
     )
+    link_not_sent = Text(
+        "服务器没有发送其签发者的证书：若由公共机构签发，则是缺少中间证书。",
+        "The server does not send the certificate of that issuer: if it is a public authority, "
+        "the intermediate certificate is missing.",
+    )
     refused_certificate = Text(
         "证书未通过验证（OpenSSL 代码 {code}）。",
         "OpenSSL refuses the certificate with code {code}.",

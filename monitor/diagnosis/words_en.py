@@ -212,8 +212,9 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "ssl_unknown_authority": Words(
         "the certificate's issuer is not trusted",
-        "a private authority, or somebody in between",
-        "If the authority is your own, set `ca_file`. If not, send nothing to this server.",
+        "a private authority, a missing intermediate certificate, or somebody in between",
+        "If the authority is a public one, let the server send its whole chain (`fullchain.pem`). "
+        "If it is your own, set `ca_file`. If neither, send nothing to this server.",
     ),
     "ssl_invalid_certificate": Words(
         "the certificate is not valid", "not valid yet, revoked or malformed", _OPENSSL

@@ -185,8 +185,9 @@ CHINESE: Mapping[str, Words] = {
     ),
     "ssl_unknown_authority": Words(
         "证书颁发者不受信任",
-        "私有的证书机构，或有人在中间",
-        "若是自己的证书机构，请设置 `ca_file`；否则不要向该服务器发送内容。",
+        "私有的证书机构、缺少中间证书，或有人在中间",
+        "若由公共机构签发，请让服务器发送完整证书链（`fullchain.pem`）；若是自己的证书机构，请设置 "
+        "`ca_file`；两者都不是，则不要向该服务器发送内容。",
     ),
     "ssl_invalid_certificate": Words("证书无效", "尚未生效、已被吊销或格式错误", _OPENSSL),
     "cert_expired": Words(

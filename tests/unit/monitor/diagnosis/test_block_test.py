@@ -258,6 +258,25 @@ def test_a_certificate_that_was_good_before_and_is_unknown_now_is_a_man_in_the_m
     assert interpret(trials, NORMAL, Memory(trusted_address=False)).verdict == "dns_poisoned"
 
 
+@pytest.mark.parametrize(
+    ("code", "issuer", "verdict"),
+    [
+        (20, "Let's Encrypt", "ssl_unknown_authority"),
+        (21, "Let's Encrypt", "ssl_unknown_authority"),
+        (20, "Nobody", "tls_mitm"),
+        (20, "", "tls_mitm"),
+        (18, "Let's Encrypt", "tls_mitm"),
+        (19, "Let's Encrypt", "tls_mitm"),
+    ],
+)
+def test_a_renewed_certificate_without_its_intermediate_is_no_man_in_the_middle(
+    code, issuer, verdict
+):
+    step = hello("ssl_unknown_authority", received=900, verify_code=code, issuer=issuer)
+    trials = [trial(C, hello()), trial(T, step)]
+    assert interpret(trials, NORMAL, Memory("Let's Encrypt", "ab")).verdict == verdict
+
+
 def test_a_shortened_pace_keeps_its_proportions():
     pace = DiagnosisTiming().shortened(1.85)
     assert pace.residual_hold == 1.85

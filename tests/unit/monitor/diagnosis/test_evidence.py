@@ -54,16 +54,19 @@ def _experiments() -> list[tuple[Evidence, ...]]:
     return found
 
 
-def refused(code: int) -> TlsEvidence:
-    return TlsEvidence(verify_code=code, issuer="Evil CA", subject_names=("else.test",))
+def refused(code: int, issuer: str = "Evil CA") -> TlsEvidence:
+    return TlsEvidence(verify_code=code, issuer=issuer, subject_names=("else.test",))
 
 
 def _certificates() -> list[tuple[Evidence, ...]]:
     known = Memory("Some CA", "ab")
     return [
-        judge_certificate(refused(code), NAME, memory).evidence
-        for code in (9, 10, 18, 62)
-        for memory in (known, Memory(), Memory(trusted_address=False))
+        judge_certificate(refused(20, "Some CA"), NAME, known).evidence,
+        *(
+            judge_certificate(refused(code), NAME, memory).evidence
+            for code in (9, 10, 18, 20, 62)
+            for memory in (known, Memory(), Memory(trusted_address=False))
+        ),
     ]
 
 
