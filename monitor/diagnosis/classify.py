@@ -157,6 +157,8 @@ def _special_tls(step: StepResult) -> Meaning | None:
         return Meaning.of("cert_expired", Clause.certificate_over)
     if seen.first_bytes.lstrip().startswith((b"HTTP/", b"<")):
         return Meaning.of("block_page", Clause.plain_page)
+    if seen.is_forged_alert():
+        return Meaning.of("tls_eof", Clause.hello_alert_too_soon, alert=seen.alert or 0)
     if seen.alert is not None and seen.incompatible:
         return Meaning("tls_failed", False, Evidence.of(Clause.tls_incompatible, alert=seen.alert))
     if seen.alert is not None:

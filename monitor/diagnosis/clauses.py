@@ -45,6 +45,10 @@ class Clause(Enum):
     no_connection = Text("无法建立连接", "no connection can be opened")
     hello_reset = Text("发出 ClientHello 后连接被重置", "connection reset after the ClientHello")
     hello_closed = Text("发出 ClientHello 后连接被关闭", "connection closed after the ClientHello")
+    hello_alert_too_soon = Text(
+        "TLS 告警（{alert}）来得太快，不可能由服务器发出",
+        "a TLS alert ({alert}) came sooner than the server can have sent it",
+    )
     hello_silence = Text("发出 ClientHello 后没有任何回应", "no reply to the ClientHello")
     handshake_reset = Text(
         "TLS 握手进行到一半时被重置", "connection reset within the TLS handshake"

@@ -120,6 +120,7 @@ class Code(Enum):
     end_cut_at_once = Text("连接立即{how}", "the connection is {how} at once")
     cut_reset = Text("被重置", "reset")
     cut_closed = Text("被关闭", "closed")
+    cut_alert = Text("被 TLS 告警中断", "ended with a TLS alert")
     cut_halfway = Text("中途断开", "cut off half-way")
     cut_plain = Text("得到非 TLS 的应答", "answered with something that is not TLS")
     cut_unknown = Text("因未知原因中断", "ended by an unknown fault")

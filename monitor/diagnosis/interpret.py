@@ -153,7 +153,9 @@ def came_of(trial: Trial) -> Evidence:
         return Code.end_answered()
     if trial.outcome is Outcome.silence:
         return Code.end_silent(seconds=trial.step.seconds)
-    how, tls = _CUT.get(trial.outcome, Code.cut_unknown)(), trial.step.tls
+    tls = trial.step.tls
+    alerted = tls is not None and tls.alert is not None
+    how = Code.cut_alert() if alerted else _CUT.get(trial.outcome, Code.cut_unknown)()
     if tls and tls.since_hello and tls.since_hello < SHOWN:
         return Code.end_cut_at_once(how=how)
     if tls and tls.since_hello:

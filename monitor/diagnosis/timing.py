@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from monitor.probes.results import LEAST_ROUND_TRIP, TOO_SOON
+
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisTiming:
@@ -89,9 +91,9 @@ class DiagnosisTiming:
     backoff_jitter: float = 0.15
     """Share by which back-offs vary to either side."""
 
-    reset_ratio: float = 0.7
+    reset_ratio: float = TOO_SOON
     """A reset that comes sooner than this share of the round trip was not sent by the server."""
-    rtt_floor: float = 0.010
+    rtt_floor: float = LEAST_ROUND_TRIP
     """Below this round trip the ratio says nothing (ours)."""
     lossy: float = 0.05
     """Share of failing anchors above which more failures are required."""

@@ -46,6 +46,12 @@ _INCOMPATIBLE = frozenset({70, 71, 120})
 7301). A handshake_failure is none of them: CDNs send it for names that they do not know."""
 
 
+TOO_SOON = 0.7
+"""What comes sooner than this share of the round trip was not sent by the server."""
+LEAST_ROUND_TRIP = 0.010
+"""Seconds; of a shorter round trip the share says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsEvidence:
     """Observations of a handshake."""
@@ -77,11 +83,24 @@ class TlsEvidence:
     """The host names and addresses that the certificate is for, at most 16."""
     asked_for_certificate: bool = False
     """The server has asked for a certificate of ours."""
+    round_trip: float | None = None
+    """Seconds that the kernel measured when the connection was opened, None if it could not."""
 
     @property
     def incompatible(self) -> bool:
         """True if the alert says that the other end speaks another TLS, whatever the name."""
         return self.alert in _INCOMPATIBLE
+
+    def is_forged_alert(self, round_trip: float | None = None) -> bool:
+        """True if there was an alert, sooner than the server can have sent it.
+
+        A round trip that is known of the address counts if it is less than that of this connection:
+        some networks delay the first packet of each.
+        """
+        known = [each for each in (self.round_trip, round_trip) if each is not None]
+        if self.alert is None or self.first_byte is None or not known:
+            return False
+        return min(known) > LEAST_ROUND_TRIP and self.first_byte < TOO_SOON * min(known)
 
 
 @dataclass(frozen=True, slots=True)

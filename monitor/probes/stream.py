@@ -24,6 +24,8 @@ FIRST_BYTES = 64
 FIRST_BYTES_OF_A_PAGE = 2048
 """... and of what does not: enough to know a block page again."""
 _COUNT = struct.Struct("i")
+_ROUND_TRIP = struct.Struct("68xI")
+"""`tcpi_rtt` in `struct tcp_info` of <linux/tcp.h>, in microseconds."""
 _TLS_RECORDS = range(20, 24)
 
 
@@ -63,6 +65,14 @@ class PlainStream:
             return 0
         return int(_COUNT.unpack(told)[0])
 
+    def round_trip(self) -> float | None:
+        """Seconds, as the kernel has measured so far (TCP_INFO in tcp(7)); None if it has not."""
+        try:
+            told = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROUND_TRIP.size)
+            return _ROUND_TRIP.unpack(told)[0] / 1e6 or None
+        except (OSError, struct.error):
+            return None
+
 
 _asked: WeakSet[ssl.SSLObject] = WeakSet()
 """Connections on which the server has asked for a certificate of ours."""
@@ -101,6 +111,8 @@ class TlsStream:
         """Likewise, when the first bytes were here."""
         self.received = 0
         self.first_bytes = b""
+        self.round_trip = plain.round_trip()
+        """That of the connection, before anything is sent on it."""
 
     @property
     def asked_for_certificate(self) -> bool:

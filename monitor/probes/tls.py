@@ -218,6 +218,7 @@ def _evidence(
         sha256=shown.sha256,
         subject_names=shown.subject_names,
         asked_for_certificate=stream.asked_for_certificate,
+        round_trip=stream.round_trip,
     )
 
 

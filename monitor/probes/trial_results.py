@@ -43,7 +43,7 @@ class Outcome(StrEnum):
     reset = "reset"
     """Reset, after our hello, before a byte came back."""
     eof = "eof"
-    """Closed likewise."""
+    """Closed likewise, or ended with an alert that the server cannot have sent so soon."""
     silence = "silence"
     """Nothing came back in time."""
     unreached = "unreached"
@@ -92,7 +92,7 @@ class Trial:
     @property
     def outcome(self) -> Outcome:
         """Outcome of the trial."""
-        return outcome_of(self.step)
+        return outcome_of(self.step, self.rtt)
 
     @property
     def answered(self) -> bool:
@@ -128,8 +128,8 @@ def was_cut_off(step: StepResult) -> bool:
     return step.operation is Operation.tls_handshake and outcome_of(step) in CUT
 
 
-def outcome_of(step: StepResult) -> Outcome:
-    """Outcome of a connect or handshake step."""
+def outcome_of(step: StepResult, round_trip: float | None = None) -> Outcome:
+    """Outcome of a connect or handshake step; `round_trip`: that of the address, if it is known."""
     if step.operation is Operation.connect:
         return Outcome.unreached if step.failure else Outcome.hello
     if step.failure is None:
@@ -138,7 +138,7 @@ def outcome_of(step: StepResult) -> Outcome:
     if seen is not None and seen.first_bytes.lstrip().startswith((b"HTTP/", b"<")):
         return Outcome.plain
     if seen is not None and seen.alert is not None:
-        return Outcome.alert
+        return Outcome.eof if seen.is_forged_alert(round_trip) else Outcome.alert
     if seen is not None and seen.verify_code:
         return Outcome.certificate
     ending = _ENDS.get(step.failure, Outcome.other)

@@ -205,6 +205,8 @@ async def test_interference_with_one_name_is_classified_and_spares_the_control_n
         assert b"This site has been blocked" in seen.first_bytes
     if outcome is Outcome.alert:
         assert seen.alert == 112
+    assert seen.round_trip is not None
+    assert 0 < seen.round_trip < made.connect.seconds
     assert (control.decisive.failure, outcome_of(control.decisive)) == (None, Outcome.hello)
 
 

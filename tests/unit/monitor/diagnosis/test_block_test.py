@@ -5,11 +5,12 @@ from random import Random
 import pytest
 
 from monitor.diagnosis.block_test import Next, next_step
+from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.interpret import Memory, interpret
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.probes.results import TIMED_OUT
+from monitor.probes.results import TIMED_OUT, StepResult
 from monitor.probes.trial_results import Role
 from tests.testkit.censor.simulated_endpoint import (
     NAME,
@@ -208,6 +209,36 @@ def test_a_block_that_differs_from_time_to_time_is_no_more_than_suspected():
 )
 def test_a_target_alone_never_says_that_a_name_is_blocked(step, more, verdict):
     assert interpret([trial(T, step, **more)], NORMAL).verdict == verdict
+
+
+def alerted(after: float, round_trip: float | None) -> StepResult:
+    seen = {"since_hello": after, "first_byte": after, "round_trip": round_trip}
+    return hello("ssl_failed_handshake", received=7, alert=112, **seen)
+
+
+@pytest.mark.parametrize(
+    ("after", "connected", "known", "verdict", "level"),
+    [
+        (0.001, 0.04, 0.04, "sni_block_fin", Level.confirmed),
+        (0.027, 0.04, None, "sni_block_fin", Level.suspected),
+        (0.029, 0.04, 0.04, "tls_alert", Level.confirmed),
+        (0.041, 0.3, 0.04, "tls_alert", Level.confirmed),
+        (0.001, None, None, "tls_alert", Level.confirmed),
+        (0.001, 0.009, 0.009, "tls_alert", Level.confirmed),
+    ],
+)
+def test_an_alert_sooner_than_a_round_trip_was_not_sent_by_the_server(
+    after, connected, known, verdict, level
+):
+    shown = [
+        trial(role, hello() if role is C else alerted(after, connected), rtt=known)
+        for role in (C, T, C, T, C)
+    ]
+    finding = interpret(shown, NORMAL)
+    assert (finding.verdict, finding.level) == (verdict, level)
+    assert judge_step(alerted(after, connected)).verdict == (
+        "tls_eof" if connected and after < 0.7 * connected and connected > 0.01 else "tls_alert"
+    )
 
 
 def test_a_cut_within_a_hold_is_a_residual_block_not_a_block_of_the_port():
