@@ -44,6 +44,8 @@ _CUT = {
     Outcome.plain: Code.cut_plain,
     Outcome.other: Code.cut_unknown,
 }
+NO_CONTROL = "D"
+"""The rule of findings without an answered control, whose trials do not count (`confidence.py`)."""
 SHOWN = 0.001
 """Seconds; shorter times are below what is shown of them."""
 _UNREACHED = {
@@ -292,16 +294,16 @@ def _all_cut_off(this: Round, target: Trial, pace: DiagnosisTiming) -> Finding:
     if forged and not forged_control and (early := _too_soon(target, pace)):
         evidence += (early, Code.control_by_the_server())
         verdict = _BLOCK[target.outcome]
-        return Finding(verdict, Level.suspected, 0.75, 0.25, 0.0, "D", evidence)
+        return Finding(verdict, Level.suspected, 0.75, 0.25, 0.0, NO_CONTROL, evidence)
     if this.no_sni is not None and this.no_sni.answered and this.waited is not None:
         verdict, evidence = _BLOCK[target.outcome], (*evidence, Code.control_of_no_use())
-        return Finding(verdict, Level.suspected, 0.5, 0.5, 0.0, "D", evidence)
+        return Finding(verdict, Level.suspected, 0.5, 0.5, 0.0, NO_CONTROL, evidence)
     if target.outcome is Outcome.silence and control and control.outcome is Outcome.silence:
         return Finding("tls_timeout", Level.none, 0.5, 0.5, 0.0, "E", evidence)
     if not forged:
         evidence += (Code.nothing_is_answered(),)
     if this.no_sni is None or this.not_tls is None or not forged:
-        return Finding(_ALONE[target.outcome], Level.none, 0.5, 0.5, 0.0, "D", evidence)
+        return Finding(_ALONE[target.outcome], Level.none, 0.5, 0.5, 0.0, NO_CONTROL, evidence)
     tolerated = this.not_tls.outcome is not Outcome.reset
     verdict = "tls_block" if tolerated else "ip_port_block"
-    return Finding(verdict, Level.suspected, 0.75, 0.25, 0.0, "D", evidence)
+    return Finding(verdict, Level.suspected, 0.75, 0.25, 0.0, NO_CONTROL, evidence)

@@ -18,6 +18,7 @@ from monitor.diagnosis.certificates import judge_certificate
 from monitor.diagnosis.classify import could_be_ours, judge_step
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
+from monitor.diagnosis.interpret import NO_CONTROL
 from monitor.diagnosis.reactions import Reaction, Scope, grow, hold_after
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.diagnosis.verdicts import (
@@ -390,6 +391,7 @@ class Reactions:
             akamai=watch.network == "akamai",
         )
         graded = finding.verdict in BLOCKS and conclusion.why != SPARED
+        graded = graded and finding.rule != NO_CONTROL  # else nothing of it was counted
         return path.confidence.grade(finding) if graded else finding
 
     # Reactions

@@ -16,7 +16,7 @@ from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.clauses import Clause
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.interpret import interpret_spared
+from monitor.diagnosis.interpret import interpret, interpret_spared
 from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.timing import NORMAL
 from monitor.diagnosis.verdicts import OURS, VERDICTS, reaction_to
@@ -32,6 +32,7 @@ from monitor.health.paths import CERTAIN, SOON, Path, in_order, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import MirrorHealth, Override, Standing, State, endpoint_of
 from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
+from tests.testkit.censor.simulated_endpoint import PretendEndpoint, experiment
 
 OWN, ALT, NEAR, FAR = "own.test", "alt.test", "192.0.2.1", "198.51.100.1"
 MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,), addresses=(NEAR, FAR))
@@ -305,6 +306,18 @@ def cut_off(place: Place, hostname: str = OWN) -> Case:
     place.reactions.cut_off(place.watch, path, CUT, place.now)
     (case,) = cases.suspected
     return case
+
+
+def test_a_block_that_only_the_time_of_its_resets_tells_is_suspected_until_it_ends() -> None:
+    """The server resets every name but its own, and the censor this one, sooner."""
+    place, pretend = Place(), PretendEndpoint("reset", cut_after=0.001, strangers_cut="reset")
+    case, bad = cut_off(place), place.path(OWN, NEAR)
+    trials, done = experiment(pretend, NORMAL, Random(1))
+    found = interpret(trials, NORMAL)
+    place.reactions.concluded(case, Conclusion(tuple(trials), found, done.why))
+    assert (found.rule, bad.verdict, bad.level) == ("D", "sni_block_rst", "suspected")
+    bad.failed(NOW, "tls_reset")
+    assert (bad.verdict, bad.level) == ("sni_block_rst", "suspected"), "no news"
 
 
 def other_mirror(*addresses: str) -> MirrorState:
