@@ -245,9 +245,11 @@ class Round:
 
     @property
     def cut_at(self) -> float:
-        """When a block that the target set off began, at the latest."""
+        """When a block that the target set off began, at the latest: with some networks each hello
+        that is cut off begins it anew."""
         if self.target is not None and self.controlled:
-            return self.target.sent_at
+            cut = [trial.at for trial in self.followers if not trial.answered]
+            return max((self.target.sent_at, *cut))
         last = (*self.before, self.target, *self.followers, self.no_sni, self.not_tls)
         return max(trial.at for trial in last if trial is not None)
 

@@ -192,8 +192,9 @@ class BlockTests:
                 open_beside = case.spared and subject.hostname not in names
                 trials = case.before
                 return self._runner.conclude_spared(trials, case.memory) if open_beside else None
-            if case.spared:  # requests had no way without the name while the controls were waiting
-                triggered = self._monotonic()
+            # The controls may have begun the block anew, and requests that had no way without the
+            # name while they were waiting.
+            triggered = self._monotonic()
             self._quarantine.trigger(case.endpoint, triggered)
             self._listener.quarantined(case)
             if case.spared:

@@ -382,8 +382,9 @@ async def test_a_name_that_is_spared_is_not_shown_again(place: Place):
     assert True in held
 
 
-async def test_an_address_is_left_alone_from_when_requests_stop_showing_the_spared_name(
-    place: Place,
+@pytest.mark.parametrize("spared", [True, False])
+async def test_an_address_is_left_alone_from_the_last_hello_that_was_cut_off(
+    place: Place, spared: bool
 ):
     left_alone = list[bool]()
 
@@ -394,7 +395,7 @@ async def test_an_address_is_left_alone_from_when_requests_stop_showing_the_spar
             left_alone.append(until is not None)
 
     listener, slow = Watching(), 2 * PACE.residual_hold  # as long as silence takes to be told
-    tests = await begin(place, listener, spared=True, shut=600.0, ago=slow)
+    tests = await begin(place, listener, spared=spared, shut=600.0, ago=slow)
     await wait_until_async(lambda: bool(listener.held), 30, "the glance")
     assert left_alone == [True]
     await tests.stop()

@@ -272,6 +272,16 @@ def test_a_reset_sooner_than_a_round_trip_was_not_sent_by_the_server(after, rtt,
     assert {each.code for each in evidence} & {"too_soon", "not_too_soon"} == {said} - {""}
 
 
+def test_the_wait_begins_with_the_last_hello_that_was_cut_off():
+    """Some networks begin a block anew with each hello, and silence takes its time."""
+    shown = [trial(C, hello(), 1.0), trial(T, hello("silence"), 5.0)]
+    cut = [trial(C, hello("silence"), 8.0), trial(C, hello("silence"), 11.0)]
+    step = next_step([*shown, *cut], 11.0, Random(1), NORMAL, controls=("control.test",))
+    assert isinstance(step, Next)
+    assert step.role is C
+    assert 185.0 <= step.not_before - 11.0 <= 190.0
+
+
 def test_only_where_every_failure_was_followed_by_an_answer_is_that_said():
     cut, failed = hello("reset", since_hello=0.06), hello("reset")
     each = [trial(C, hello()), trial(T, cut), trial(C, hello()), trial(T, cut), trial(C, hello())]
