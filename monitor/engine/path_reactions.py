@@ -208,6 +208,7 @@ class Reactions:
                 spared=spared,
                 erratic=path.is_erratic(now),
                 by_turns=self._others_turn(watch, path),
+                alone=not self._leads_round(watch, path),
             )
             block_tests.suspect(case)
         elif path.failures >= self._config.fall:
@@ -243,14 +244,7 @@ class Reactions:
         one out of use again and again.
         """
         here = (path.address, watch.mirror.port)
-        elsewhere = [
-            other.mirror
-            for other in self._watches.values()
-            if other is not watch
-            and other.is_up
-            and other.wish is Override.use
-            and other.paths.works_without(*here)
-        ]
+        elsewhere = self._others_beyond(watch, *here)
         for its, other in self._paths_over(endpoint_of(*here)):
             if other.hostname == path.hostname or its.wish is not Override.use:
                 continue
@@ -258,6 +252,25 @@ class Reactions:
             own = its.paths.may_work_elsewhere(path) if mine else its.paths.works_without(*here)
             if not own and not any(_stands_in_for(mirror, its.mirror) for mirror in elsewhere):
                 yield its, other
+
+    def _leads_round(self, watch: MirrorState, path: Path) -> bool:
+        """True if requests have another way than the path's endpoint: over another address of the
+        mirror, or a mirror for the same callers."""
+        others = self._others_beyond(watch, path.address, watch.mirror.port)
+        return watch.paths.may_work_elsewhere(path) or any(
+            _stands_in_for(other, watch.mirror) for other in others
+        )
+
+    def _others_beyond(self, watch: MirrorState, address: str, port: int) -> list[MirrorConfig]:
+        """The other mirrors in use that work without this endpoint."""
+        return [
+            other.mirror
+            for other in self._watches.values()
+            if other is not watch
+            and other.is_up
+            and other.wish is Override.use
+            and other.paths.works_without(address, port)
+        ]
 
     def _only_fails(self, its: MirrorState, watch: MirrorState) -> bool:
         """True if another mirror has only answered with errors for as long as a look may take the

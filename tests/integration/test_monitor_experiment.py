@@ -341,13 +341,14 @@ async def begin(place: Place, listener: Sparing, **more: Any) -> BlockTests:
     """Show the name, which shuts the endpoint, and examine it; at the `first` address before, where
     nobody answers."""
     residual = Residual(more.pop("shut", SHUT))
-    place.censor.rules = (Rule(exactly(NAME), RST, residual=residual),)
+    place.censor.rules = more.pop("rules", (Rule(exactly(NAME), RST, residual=residual),))
     subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, fellows=(OTHER,))
     made = await attempt(Role.target, subject, "", TlsContexts(), TIMEOUTS)
     shown = time.monotonic() - more.pop("ago", 0.0)
     routine = Trial(Role.target, NAME, "127.0.0.1", place.port, NAME, made.decisive, shown)
+    pace = more.pop("pace", PACE)
     tests = BlockTests(
-        place.runner, TlsContexts(), place.quarantine, PACE, listener, time.monotonic
+        place.runner, TlsContexts(), place.quarantine, pace, listener, time.monotonic
     )
     first = more.pop("first", "")
     case = Case("m", subject, TIMEOUTS, before=(routine,), **more)
@@ -380,6 +381,23 @@ async def test_a_name_that_is_spared_is_not_shown_again(place: Place):
     assert len(place.censor.handshakes(NAME)) == 1
     assert not tests.is_busy(NAME)
     assert True in held
+
+
+async def test_a_server_that_was_stuck_is_used_again_before_the_hold_is_over(place: Place):
+    patient = replace(PACE, residual_hold=600.0, first_glance=0.001)
+    place.use(patient)
+    listener, everything = Sparing(), (Rule(lambda read: True, RST),)
+    tests = await begin(place, listener, pace=patient, alone=True, rules=everything)
+    await wait_until_async(lambda: bool(listener.held), 30, "the glance")
+    endpoint = listener.held[0].endpoint
+    assert place.quarantine.until(endpoint, time.monotonic()) is not None
+    place.censor.rules = ()
+    await wait_until_async(lambda: bool(listener.conclusions), 30, "the end")
+    (conclusion,) = listener.conclusions
+    assert conclusion.finding.verdict == "ok"
+    assert roles(conclusion) == [Role.target, Role.control, Role.target]
+    assert place.quarantine.until(endpoint, time.monotonic()) is None
+    assert not tests.is_busy(NAME)
 
 
 @pytest.mark.parametrize("spared", [True, False])

@@ -329,6 +329,22 @@ def other_mirror(*addresses: str) -> MirrorState:
     return other
 
 
+def test_an_endpoint_that_nothing_leads_round_is_looked_at_while_it_is_held() -> None:
+    assert not cut_off(Place(MIRROR)).alone, "another address works"
+    lone = replace(SOLE, hostnames=())
+    assert cut_off(Place(lone)).alone
+    place = Place(lone)
+    place.watches["b"] = other_mirror(FAR)
+    assert not cut_off(place).alone, "another mirror works"
+    place = Place(replace(lone, models=("gpt-4o",)))
+    place.watches["b"] = replaced = other_mirror(FAR)
+    replaced.mirror = replace(replaced.mirror, models=("o3",))
+    assert cut_off(place).alone, "the other mirror does not serve its callers"
+    place = Place(lone)
+    place.watches["b"] = other_mirror(NEAR)
+    assert cut_off(place).alone, "the other mirror depends on the same address"
+
+
 def test_a_name_is_spared_where_others_depend_on_its_address_alone() -> None:
     assert cut_off(Place(SOLE)).spared
     assert not cut_off(Place(MIRROR)).spared, "another address works"
