@@ -244,12 +244,16 @@ class Monitor:
             return  # the start will watch them, once wishes are known
         for mirror_id in [i for i, w in self._watches.items() if not self._stays(w)]:
             self._forget(mirror_id)
+        known = {mirror_id: set(watch.paths.names) for mirror_id, watch in self._watches.items()}
         for mirror in self._mirrors.values():
             self._watch(mirror)
         self._publish_all()
         self._schedule.set_interval(config.interval)
         if self._began:
             self.begin()
+        for mirror_id, names in known.items():
+            if set(self._watches[mirror_id].paths.names) - names:
+                self.suspect(mirror_id)  # nobody has resolved the new one yet
 
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor

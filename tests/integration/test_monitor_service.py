@@ -525,6 +525,13 @@ async def test_a_reload_keeps_the_health_of_those_unchanged(setup):
     assert setup.prober.count["us"] == count
 
 
+async def test_a_reload_that_brings_another_name_of_a_mirror_probes_it_at_once(setup):
+    monitor = await setup.start(SLOW)
+    await setup.until("hk", State.up)
+    monitor.configure(SLOW, (mirror("hk", hostnames=("another.test",)), mirror("us")))
+    await setup.probes_more("hk", 1)
+
+
 async def test_settings_that_change_while_the_monitor_starts_lose_no_wish(setup, monkeypatch):
     monitor = await setup.start(SLOW)
     await monitor.set_wish("hk", Override.maintenance, None, Actor("operator", "here"))
