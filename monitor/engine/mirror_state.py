@@ -323,7 +323,7 @@ class MirrorState:
             return meaning if meaning.alive else self._proven(meaning)
         own = in_order(path for path in self.paths if path.place == 0)
         others = any(path.place and path.standing is Standing.ok for path in self.paths)
-        failed = own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold
+        failed = own and own[0].fails and reaction_to(own[0].verdict).hold
         if others and failed:
             self._evidence = own[0].evidence
             return Meaning(own[0].verdict, True, Code.reached_otherwise())

@@ -190,6 +190,13 @@ class Path:
         """True if its name is known to be cut off, or suspected to be by more than one failure."""
         return self.verdict in SNI_BLOCKS and self.level in ("suspected", "confirmed")
 
+    @property
+    def fails(self) -> bool:
+        """True if a probe, a cut, a block test or a hold speaks against it: more than a request
+        that waited for long, as for a packet that was lost."""
+        held = self.standing is Standing.held
+        return held or self.cut or self.failures > 0 or self.level != "none"
+
     def failed(self, now: float, verdict: str) -> None:
         """A connection did not come about; the path is not used until more is known.
 

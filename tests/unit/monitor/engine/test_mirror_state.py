@@ -160,6 +160,20 @@ def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
     assert give(watch, OK, 701).state is State.up
 
 
+def test_a_request_that_waited_for_its_main_name_does_not_make_a_mirror_degraded(watch):
+    """A packet that is lost shows so, once in a while, at two in a hundred every few seconds."""
+    watch.configure(replace(MIRROR, hostnames=("alt.example.org",)), 2, 3, 0.0)
+    for name in ("api.example.com", "alt.example.org"):
+        watch.paths.resolved(name, ("192.0.2.1",), 0.0)
+        watch.paths.path(Way(name, "192.0.2.1")).succeeded(0.0)
+    own = watch.paths.path(Way("api.example.com", "192.0.2.1"))
+    own.doubted(1.0, "ip_unreachable")
+    assert give(watch, OK, 1).state is State.up
+    own.failed(2.0, "ip_unreachable")
+    change = give(watch, OK, 2)
+    assert (change.state, change.verdict) == (State.degraded, "ip_unreachable")
+
+
 def test_a_mirror_of_one_name_is_not_said_to_be_reached_under_another_one(watch):
     watch.paths.resolved("api.example.com", ("192.0.2.1",), 0.0)
     path = watch.paths.path(Way("api.example.com", "192.0.2.1"))
