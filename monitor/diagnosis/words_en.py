@@ -207,8 +207,9 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "ssl_invalid_hostname": Words(
         "the certificate is for another host name",
-        "a wrong address, or a server that does not have the name",
-        "Correct `url` or `addresses`, or install a certificate for this name.",
+        "a wrong address, configured or from DNS, or a server that does not have the name",
+        "Ask another resolver for the address. If it agrees, correct `url` or `addresses`, or "
+        "install a certificate for this name.",
     ),
     "ssl_unknown_authority": Words(
         "the certificate's issuer is not trusted",

@@ -180,8 +180,8 @@ CHINESE: Mapping[str, Words] = {
     ),
     "ssl_invalid_hostname": Words(
         "证书与域名不符",
-        "地址有误，或该服务器没有此域名",
-        "更正 `url` 或 `addresses`，或为该域名安装证书。",
+        "地址有误（来自配置或 DNS），或该服务器没有此域名",
+        "用另一个解析器核对地址；若地址一致，请更正 `url` 或 `addresses`，或为该域名安装证书。",
     ),
     "ssl_unknown_authority": Words(
         "证书颁发者不受信任",

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Protocol
 
 from monitor.common.config import MirrorConfig, MonitorConfig
@@ -81,6 +82,16 @@ class NoTriggers:
         """Nothing is kept."""
 
 
+class Untried(Enum):
+    """Reasons to leave out a way."""
+
+    cut_off = auto()
+    """Another name has just been cut off at its address."""
+    held = auto()
+    """An earlier diagnosis may have shut its address."""
+    too_many = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """Observations and findings of a diagnosis."""
@@ -92,8 +103,8 @@ class Inspection:
     """On what the resolvers said about each of these names."""
     paths: tuple[tuple[PathResult, Finding], ...]
     block_test: Conclusion | None
-    spared: tuple[Way, ...]
-    """Not tried, because the address had just been cut off after another name, or one too many."""
+    untried: tuple[tuple[Way, Untried], ...]
+    """Ways that were left out, and why."""
     held: tuple[Evidence, ...] = ()
     """Addresses that an earlier diagnosis may have shut, which are left alone."""
     ours: Finding | None = None
@@ -119,7 +130,8 @@ class Inspection:
         if self.ours is not None:
             return self.ours
         if self.paths:
-            return mirror_finding(self.findings())
+            found = mirror_finding(self.findings())
+            return found if self.ok else replace(found, evidence=(*found.evidence, *self.held))
         if self.held:
             return Finding("residual_block", Level.suspected, evidence=self.held, residual=True)
         if not self.dns:
@@ -169,7 +181,7 @@ class _Course:
     mirror: MirrorConfig
     resolutions: list[StepResult] = field(default_factory=list)
     paths: list[PathResult] = field(default_factory=list)
-    spared: list[Way] = field(default_factory=list)
+    untried: list[tuple[Way, Untried]] = field(default_factory=list)
     held: list[Evidence] = field(default_factory=list)
     waiting: dict[Way, float] = field(default_factory=dict)
     """Ways to an endpoint that an earlier diagnosis may have shut, and when that was."""
@@ -268,7 +280,7 @@ class Inspector:
                 for path in paths
             ),
             conclusion,
-            tuple(course.spared),
+            tuple(course.untried),
             tuple(course.held),
             course.ours,
             interrupted,
@@ -291,8 +303,10 @@ class Inspector:
             course.resolutions.append(resolved)
             self._saw(resolved)
             ways = [Way(hostname, address) for address in resolved.addresses]
-            free = [way for way in ways if way.address not in course.cut][:MAX_ADDRESSES]
-            course.spared += [way for way in ways if way not in free]
+            course.untried += [(w, Untried.cut_off) for w in ways if w.address in course.cut]
+            free = [way for way in ways if way.address not in course.cut]
+            course.untried += [(way, Untried.too_many) for way in free[MAX_ADDRESSES:]]
+            free = free[:MAX_ADDRESSES]
             open_ = [way for way in free if await self._is_open(course, way)]
             addresses = tuple(way.address for way in open_)
             trying = Code.trying(name=hostname, addresses=addresses)
@@ -344,7 +358,7 @@ class Inspector:
             course.held.append(
                 Code.cut_before_this(address=endpoint, ago=round(ago), left=math.ceil(left))
             )
-            course.spared.append(way)
+            course.untried.append((way, Untried.held))
         return False
 
     async def _surroundings(self, course: _Course) -> Finding | None:

@@ -10,7 +10,7 @@ from monitor.diagnosis.certificates import day_of, days_left, ends_soon
 from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.interpret import came_of
 from monitor.diagnosis.telling import OFFLINE
-from monitor.engine.diagnose import Inspection
+from monitor.engine.diagnose import Inspection, Untried
 from monitor.health.snapshot import endpoint_of
 from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
 from monitor.probes.trial_results import Role, Trial
@@ -43,7 +43,16 @@ _WRONG = Text("{addresses}（地址疑似有误）", "{addresses} (wrong address
 _AS_SUSPECTED = Text("{result}（即上面疑似有误的地址）", "{result} (the address suspected above)")
 _INTERFACES = Text("网络接口", "interfaces")
 _THIS_MACHINE = Text("本机", "this machine")
-_SPARED = Text("未尝试：暂不触碰，或数量已达上限", "not tried: left alone, or one too many")
+_UNTRIED = {
+    Untried.cut_off: Text(
+        "未尝试：该地址刚因另一个域名被中断", "not tried: another name has just been cut off here"
+    ),
+    Untried.held: Text(
+        "未尝试：之前的一次探测可能已使该地址被阻断",
+        "not tried: a probe before this one may have shut it",
+    ),
+    Untried.too_many: Text("未尝试：数量已达上限", "not tried: one too many"),
+}
 _CONFIGURED = Text("配置指定：{addresses}", "as configured: {addresses}")
 _ALIAS = Text("{addresses}（{name} 的别名）", "{addresses} (alias of {name})")
 _MORE = Text("{addresses} 和另外 {count} 个", "{addresses} and {count} more")
@@ -139,8 +148,8 @@ class _Table:
             yield from (self._step(step, f"{vantage}: {way}") for step in path.steps)
         for vantage, why in seen.lost:
             yield Row("-", vantage, None, why.said(self.language))
-        for left in seen.spared:
-            yield Row("-", f"{left.hostname} {left.address}", None, self._say(_SPARED))
+        for left, reason in seen.untried:
+            yield Row("-", f"{left.hostname} {left.address}", None, self._say(_UNTRIED[reason]))
         trials = seen.block_test.trials if seen.block_test else ()
         routine = 1 if trials and trials[0].role is Role.target else 0
         yield from (self._trial(trial) for trial in trials[routine:])

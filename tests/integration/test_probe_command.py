@@ -27,7 +27,7 @@ from monitor.common.config import MirrorConfig, MonitorConfig, SniConfig
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import DiagnosisTiming
-from monitor.engine.diagnose import inspector
+from monitor.engine.diagnose import Untried, inspector
 from monitor.probes.trigger_file import TriggerFile
 from router.cli import main
 from router.cli.client import Client
@@ -334,7 +334,7 @@ async def test_another_name_is_not_tried_where_one_was_cut_off(good_server, auth
         )
         names = [handshake.sni for handshake in censor.log]
     assert names == [NAME]
-    assert [way.hostname for way in seen.spared] == ["example.org"]
+    assert [(way.hostname, why) for way, why in seen.untried] == [("example.org", Untried.cut_off)]
     assert seen.finding.verdict == "tls_reset"
     assert "without a control name" in hints(seen)[0]
 

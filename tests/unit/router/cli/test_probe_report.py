@@ -10,7 +10,7 @@ from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.witnesses import unplugged
-from monitor.engine.diagnose import Inspection
+from monitor.engine.diagnose import Inspection, Untried
 from monitor.probes.results import (
     DnsObservation,
     DnsReply,
@@ -51,7 +51,7 @@ def inspection(*paths: PathResult, mirror: str = "m", **more) -> Inspection:
     values = {
         "at": NOW,
         "block_test": None,
-        "spared": (),
+        "untried": (),
         "dns": (Finding("unknown"),) * len(resolutions),
     }
     return Inspection(
@@ -165,11 +165,27 @@ def test_answers_of_resolvers_stand_in_the_table():
     assert f"Beside that, {forged}: Because." in asides(broken)
 
 
-def test_untried_paths_are_reported():
-    seen = inspection(
-        refused("a.example", "203.0.113.1"), spared=(Way("b.example", "203.0.113.1"),)
-    )
-    assert "not tried" in rows_of(seen, NOW, "en")[-1].meaning
+@pytest.mark.parametrize(
+    ("why", "text"),
+    [
+        (Untried.cut_off, "another name has just been cut off here"),
+        (Untried.held, "a probe before this one may have shut it"),
+        (Untried.too_many, "one too many"),
+    ],
+)
+def test_untried_paths_are_reported(why, text):
+    way = Way("b.example", "203.0.113.1")
+    seen = inspection(refused("a.example", "203.0.113.1"), untried=((way, why),))
+    assert rows_of(seen, NOW, "en")[-1].meaning == f"not tried: {text}"
+
+
+def test_an_address_that_is_left_alone_is_told_where_the_others_fail():
+    held = Code.cut_before_this(address="203.0.113.2:443", ago=20, left=175)
+    failing = inspection(refused("a.example", "203.0.113.1"), held=(held,))
+    assert failing.finding.verdict == "connection_refused"
+    assert "203.0.113.2:443 was cut off 20 s ago" in asides(failing)[-1]
+    working = inspection(good("a.example", "203.0.113.1"), held=(held,))
+    assert held not in working.finding.evidence
 
 
 @pytest.mark.parametrize(
