@@ -267,6 +267,19 @@ def test_the_runbook_has_no_section_of_an_alert_that_there_is_not():
     assert set(re.findall(r"^### (Mirrorgate\w+)$", text, re.MULTILINE)) == ALERTS.keys()
 
 
+def test_the_runbook_quotes_alerts_as_they_are_worded():
+    """Compared is what stands before and behind the templates; of two branches the first counts."""
+    text = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    row = re.compile(r"^\|[^|]+\| \[(Mirrorgate\w+)\]\(#[^|]+\| ([^|]+) \|", re.MULTILINE)
+    quoted = row.findall(text)
+    assert len(quoted) >= 5
+    for alert, summary in quoted:
+        template = ALERTS[alert]["annotations"]["summary"]
+        before, *_, after = re.split(r"\{\{.+?\}\}", re.sub(r"\{\{-? *else.+", "", template))
+        assert summary.startswith(before), alert
+        assert summary.endswith(after), alert
+
+
 def test_provisioning_names_files_that_there_are():
     folder = GRAFANA / "provisioning"
     for file in folder.rglob("*.y*ml"):
