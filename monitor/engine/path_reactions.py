@@ -185,6 +185,7 @@ class Reactions:
             return
         for other in watch.paths.beside(path):
             other.doubted(now, "unknown")
+        watch.paths.trust_slow_names(path)
         self.spare_name(watch, path, now)
         mirror, block_tests = watch.mirror, self._block_tests
         trial = Trial(

@@ -252,6 +252,14 @@ class MirrorPaths:
             tuple(path.way for path in due[:MAX_CHECKED]),
         )
 
+    def trust_slow_names(self, cut: Path) -> None:
+        """A name was cut off: others that have kept requests waiting, and no more, lead round it at
+        other addresses. A slow machine shows that of any name."""
+        for other in self._paths.values():
+            beyond = other.hostname != cut.hostname and other.address != cut.address
+            if beyond and not any(same.fails for same in self.under(other.hostname)):
+                other.trusted_again()
+
     def may_work_under_another_name(self, path: Path) -> bool:
         """True if a path works, or may, under another name and over another address."""
         return any(

@@ -17,7 +17,7 @@ from monitor.diagnosis.verdicts import AFTER_HANDSHAKE
 from monitor.engine.background_checks import BackgroundChecks
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.path_reactions import Reactions
-from monitor.health.paths import Path, is_cut
+from monitor.health.paths import SLOW_HANDSHAKE, Path, is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import Operation, StepResult, TlsEvidence, Way
 
@@ -38,7 +38,7 @@ _CUT = {
     "eof_error": "tls_eof",
     "generic_timeout_error": "tls_timeout",
 }
-_TLS = {**_CUT, "slow": "tls_timeout"}
+_TLS = {**_CUT, "slow": SLOW_HANDSHAKE}
 
 
 class TrafficNews:

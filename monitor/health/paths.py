@@ -51,6 +51,8 @@ ERRATIC_FOR = 30.0
 SAY_AGAIN = 600.0
 """Seconds between two times that the log says of one path that it works again."""
 
+SLOW_HANDSHAKE = "tls_timeout"
+"""The verdict on one that was overtaken, or not answered in time."""
 _NO_NEWS = NAME_CUT | {"residual_block", "connection_reset", "unknown"}
 """What a name that is known to be blocked meets again and again."""
 _BADNESS = {Standing.ok: 0, Standing.suspected: 1, Standing.untested: 2, Standing.held: 3}
@@ -221,6 +223,14 @@ class Path:
         if self.standing in (Standing.ok, Standing.untested):
             self.standing = Standing.suspected
             self._suspect_of(verdict)
+
+    def trusted_again(self) -> None:
+        """A slow handshake says nothing of it, if that is all that speaks against it."""
+        slow = self.standing is Standing.suspected and self.verdict == SLOW_HANDSHAKE
+        if slow and not self.fails:
+            known = self.last_good > -math.inf
+            self.standing = Standing.ok if known else Standing.untested
+            self.verdict, self.evidence = "ok" if known else "unknown", ()
 
     def handshake_failed(self, now: float, verdict: str) -> None:
         """The TLS handshake of a request failed over it, which no probe has seen."""

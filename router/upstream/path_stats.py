@@ -25,6 +25,9 @@ HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
 MOST_HOLD = 160.0
 """What it doubles to: a name that is cut off is shown rarely by a worker that is left alone."""
+TOLD_FOR = 30.0
+"""Seconds for which a cut is told to a new control process though this worker goes by it no more,
+because the one before had left the path out: it may have died before that was stored."""
 LONG: Final = 64 << 10
 """Bytes of an answer from which on its end shows that answers do not stop dead after some."""
 MOST: Final = 512
@@ -46,14 +49,16 @@ class PathStats:
         self._clock = clock
         self._held: dict[_Key, float] = {}
         """Until when each is tried after the others, on the clock."""
+        self._cut_names: dict[_Key, None] = {}
+        """Names that are held for a cut, not for a handshake that was overtaken."""
         self._seconds: dict[_Key, float] = {}
         """How long each path was held the last time, while it has not worked since."""
         self._endpoints: dict[tuple[str, int], EndpointStats] = {}
         """By address and port."""
         self._failed: dict[tuple[PathKey, str, str], None] = {}
         """Failures that control is to be told of, in their order: path, operation, failure."""
-        self._troubles: dict[PathKey, Trouble] = {}
-        """The last failure of each path that has not worked since."""
+        self._troubles: dict[PathKey, tuple[Trouble, float]] = {}
+        """The last failure of each path that has not worked since, and when that was."""
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
@@ -76,14 +81,22 @@ class PathStats:
         if trouble.may_be_cut:
             endpoint, name = _of_cut(route)
             if not self._runs(endpoint) or self._runs(name):  # else another name has shut it
-                self._held[name] = until
+                self._hold_name(name, until, cut=trouble.is_cut)
                 if trouble.is_cut:
                     self._endpoint(route).cut_off(route.host, self._clock(), route.successes)
             self._held[endpoint] = until
         _bound(self._held)
-        self._troubles[(mirror, route.host, route.address)] = trouble
+        self._troubles[(mirror, route.host, route.address)] = trouble, self._clock()
         _bound(self._troubles)
         self._tell(mirror, trouble)
+
+    def _hold_name(self, name: _Key, until: float, *, cut: bool) -> None:
+        if cut:
+            self._cut_names[name] = None
+            _bound(self._cut_names)
+        elif not self._runs(name):
+            self._cut_names.pop(name, None)
+        self._held[name] = until
 
     def _tell(self, mirror: str, trouble: Trouble) -> None:
         """Have control told of a failure: of a cut first under the name that may have shut the
@@ -96,10 +109,12 @@ class PathStats:
         _bound(self._failed)
 
     def tell_again(self) -> None:
-        """Have a new control process told of the failures that this worker goes by: the one before
-        it has said nothing of them."""
-        for (mirror, _, _), trouble in self._troubles.items():
-            if self._runs(_of_path(trouble.route)):
+        """Have a new control process told of the failures that this worker goes by, and of cuts
+        that the one before may have known and not stored."""
+        now = self._clock()
+        for (mirror, _, _), (trouble, at) in self._troubles.items():
+            unstored = trouble.is_cut and now - at < TOLD_FOR
+            if unstored or self._runs(_of_path(trouble.route)):
                 self._tell(mirror, trouble)
 
     def opened(self, mirror: str, route: Route, seconds: float) -> None:
@@ -199,8 +214,12 @@ class PathStats:
         known = self._endpoints.get(route.endpoint)
         return known is not None and known.worked_lately(route.host, self._clock())
 
-    def _place(self, route: Route) -> tuple[int, int]:
-        return route.rank_after_a_cut, sum(map(self._runs, (_of_path(route), *_of_cut(route))))
+    def _place(self, route: Route) -> tuple[int, float]:
+        endpoint, name = _of_cut(route)
+        reasons: float = self._runs(_of_path(route)) + self._runs(endpoint)
+        if self._runs(name):  # a slow machine shows an overtaken handshake of any name
+            reasons += 1.0 if name in self._cut_names else 0.5
+        return route.rank_after_a_cut, reasons
 
     def _runs(self, key: _Key) -> bool:
         """True if it is held now."""

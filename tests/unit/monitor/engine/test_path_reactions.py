@@ -513,7 +513,7 @@ def test_a_name_that_shut_one_address_is_not_shown_at_once_at_another_one() -> N
 def test_a_name_that_was_spared_is_looked_at_soon_once_another_address_works() -> None:
     place = Place()
     for name in (OWN, ALT):
-        place.path(name, FAR).doubted(NOW, "tls_timeout")
+        place.path(name, FAR).failed(NOW, "tls_timeout")
     case, bad = cut_off(place), place.path(OWN, NEAR)
     found = interpret_spared(case.before, NORMAL)
     place.reactions.concluded(case, Conclusion(case.before, found, SPARED))

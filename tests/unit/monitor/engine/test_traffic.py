@@ -92,3 +92,17 @@ def test_a_cut_that_is_told_before_the_address_is_known_counts_once_it_is(failur
         place.watch.paths.resolved(name, [NEAR, FAR], NOW)
     assert all(is_cut(place.path(OWN, address)) for address in (NEAR, FAR))
     assert [path.way for path in place.usable()] == [Way(ALT, FAR)]
+
+
+def test_a_name_that_was_slow_leads_round_one_that_was_cut_off() -> None:
+    """Else the one that was cut off is probed at the second address, and shuts that as well."""
+    place = Place(MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,), addresses=(NEAR, FAR)))
+    checks = cast(Any, SimpleNamespace())
+    news = TrafficNews(
+        {"a": place.watch}, place.reactions, checks, lambda _: None, lambda _: None, lambda: NOW
+    )
+    news.hear({"paths": [["a", ALT, NEAR, "tls_handshake", "slow"]]})
+    assert place.path(ALT, FAR).standing is Standing.suspected
+    news.hear({"paths": [["a", OWN, NEAR, "tls_handshake", "connection_reset"]]})
+    assert place.path(OWN, FAR).standing is Standing.suspected
+    assert place.watch.paths.path(Way(ALT, FAR)) in place.usable()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from router.upstream.endpoint_stats import AT_ONCE, LATELY, MOST_ASIDE, OPEN_FOR
-from router.upstream.path_stats import HOLD, MOST, PathStats
+from router.upstream.path_stats import HOLD, MOST, TOLD_FOR, PathStats
 from router.upstream.paths import LAST, SLOW, UNTESTED, Trouble, next_route, once_more
 from tests.testkit.clock import ManualClock
 from tests.unit.router.upstream.test_paths import A1, A2, ALL, B1, B2, route
@@ -51,6 +51,29 @@ def test_a_new_control_is_told_of_what_fails_and_of_nothing_that_has_worked_sinc
     clock.now += HOLD
     traffic.tell_again()
     assert traffic.take_failed() == [], "this worker does not go by it any more"
+
+
+def test_a_name_that_was_slow_is_shown_before_one_that_was_cut_off() -> None:
+    traffic = PathStats(ManualClock(100.0))
+    traffic.failed("m", Trouble(B2, "tls_handshake", SLOW))
+    traffic.failed("m", Trouble(A2, "tls_handshake", "connection_reset"))
+    traffic.opened("m", A2, 0.1)  # the address is not shut
+    traffic.failed("m", Trouble(A2, "tls_handshake", "connection_reset"))
+    assert traffic.in_order(ALL)[:2] == [B1, A1]
+
+
+def test_a_new_control_is_told_of_a_cut_that_the_one_before_may_not_have_stored() -> None:
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
+    told = traffic.take_failed()
+    traffic.in_order([replace(A1, rank=LAST), B2])  # it has left the path out
+    clock.now += TOLD_FOR - 1
+    traffic.tell_again()
+    assert traffic.take_failed() == told
+    clock.now += 1
+    traffic.tell_again()
+    assert traffic.take_failed() == []
 
 
 def test_a_name_that_another_has_shut_the_address_for_comes_before_that_one() -> None:
