@@ -214,12 +214,13 @@ class PathStats:
         known = self._endpoints.get(route.endpoint)
         return known is not None and known.worked_lately(route.host, self._clock())
 
-    def _place(self, route: Route) -> tuple[int, float]:
+    def _place(self, route: Route) -> tuple[int, int]:
+        """Its rank, and the weight of what it is held for."""
         endpoint, name = _of_cut(route)
-        reasons: float = self._runs(_of_path(route)) + self._runs(endpoint)
+        weight = 2 * self._runs(_of_path(route)) + 2 * self._runs(endpoint)
         if self._runs(name):  # a slow machine shows an overtaken handshake of any name
-            reasons += 1.0 if name in self._cut_names else 0.5
-        return route.rank_after_a_cut, reasons
+            weight += 2 if name in self._cut_names else 1
+        return route.rank_after_a_cut, weight
 
     def _runs(self, key: _Key) -> bool:
         """True if it is held now."""
