@@ -112,7 +112,7 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     if status in _NOT_FOUND:
         return _without_a_list(answer, parsed)
     if not isinstance(parsed, dict) and not _looks_like_a_long_list(answer):
-        return Meaning.of("http_diff", Clause.answers_otherwise, status=status, kind=_kind(answer))
+        return _page(answer)
     words = _error_words(parsed)
     if status in (401, 403) and any(sign in words.lower() for sign in _ADDRESS):
         return Meaning.of("upstream_ip_not_allowed", Clause.not_on_list)
@@ -123,13 +123,19 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     return _refusal(status, words)
 
 
+def _page(answer: HttpAnswer) -> Meaning:
+    """Something that is not the API's JSON."""
+    kind = _kind(answer)
+    return Meaning.of("http_diff", Clause.answers_otherwise, status=answer.status, kind=kind)
+
+
 def _without_a_list(answer: HttpAnswer, parsed: Any) -> Meaning:
     """Judge a server without a list of models: what else it knows tells whether it is a relay."""
     status = answer.status
     if not is_strange(answer) or answer.completions not in _NOT_FOUND:
         return Meaning.of(OK)
     if parsed is None:
-        return Meaning.of("http_diff", Clause.answers_otherwise, status=status, kind=_kind(answer))
+        return _page(answer)
     return Meaning.of("not_openai_api", Clause.answers_as_another_api, status=status)
 
 

@@ -404,9 +404,8 @@ class Reactions:
             second_address=any(p.verdict == finding.verdict for p in others) or cut_elsewhere,
             akamai=watch.network == "akamai",
         )
-        graded = finding.verdict in BLOCKS and conclusion.why != SPARED
-        graded = graded and finding.rule != NO_CONTROL  # else nothing of it was counted
-        return path.confidence.grade(finding) if graded else finding
+        counted = conclusion.why != SPARED and finding.rule != NO_CONTROL
+        return path.confidence.grade(finding) if counted and finding.verdict in BLOCKS else finding
 
     # Reactions
 
